@@ -1,0 +1,105 @@
+"""Feature extractor and processor: waveforms and text in, the model's tensors out.
+
+The feature extractor only pads; the filterbank is part of the model, so that it runs batched and on its device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from transformers import BatchFeature, ProcessorMixin, SequenceFeatureExtractor
+
+from .config import SAMPLE_RATE_HZ, NatureLMConfig
+
+
+class NatureLMFeatureExtractor(SequenceFeatureExtractor):
+    """Pads mono waveforms at 16 kHz with zeros to a length that the model was trained with.
+
+    Args:
+        padded_lengths_seconds: allowed lengths, rising; a batch takes the first that holds its longest clip.
+        tokens_per_length: audio vectors that a clip of each length becomes, in the same order.
+        kwargs: passed on to transformers.
+    """
+
+    model_input_names = ["input_values"]
+
+    def __init__(
+        self,
+        padded_lengths_seconds: tuple[float, ...] | list[float] = (10.0,),
+        tokens_per_length: tuple[int, ...] | list[int] = (29,),
+        sampling_rate: int = SAMPLE_RATE_HZ,
+        feature_size: int = 1,
+        padding_value: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs
+        )
+        self.padded_lengths_seconds = list(padded_lengths_seconds)
+        self.tokens_per_length = list(tokens_per_length)
+        self.chunk_length = self.padded_lengths_seconds[-1]
+
+    @classmethod
+    def from_config(cls, config: NatureLMConfig) -> NatureLMFeatureExtractor:
+        """The extractor that belongs to a model."""
+        lengths = config.padded_lengths_seconds
+        return cls(lengths, [config.audio_tokens(round(seconds * SAMPLE_RATE_HZ)) for seconds in lengths])
+
+    def __call__(self, raw_speech: Any, sampling_rate: int | None = None, **kwargs: Any) -> BatchFeature:
+        """``input_values`` (A, N) float32 and ``num_audio_tokens`` (A,) of one waveform or a list of them.
+
+        Raises:
+            ValueError: another sample rate, not one-dimensional, empty, or longer than the model hears at once.
+        """
+        if sampling_rate is not None and sampling_rate != self.sampling_rate:
+            raise ValueError(f"audio must be at {self.sampling_rate} Hz, not {sampling_rate}: resample it first")
+        clips = raw_speech if isinstance(raw_speech, (list, tuple)) and np.ndim(raw_speech[0]) else [raw_speech]
+        arrays = [np.asarray(clip, dtype=np.float32) for clip in clips]
+        for array in arrays:
+            if array.ndim != 1 or not array.size:
+                raise ValueError(f"each clip must be a one-dimensional, non-empty waveform, not shape {array.shape}")
+        longest = max(array.size for array in arrays)
+        allowed = [round(seconds * self.sampling_rate) for seconds in self.padded_lengths_seconds]
+        if longest > allowed[-1]:
+            raise ValueError(
+                f"a clip of {longest / self.sampling_rate:g} s is longer than the {self.chunk_length:g} s that the "
+                "model hears at once: split it into windows"
+            )
+        place = next(index for index, samples in enumerate(allowed) if longest <= samples)
+        values = np.stack([np.pad(array, (0, allowed[place] - array.size)) for array in arrays])
+        data = {"input_values": values, "num_audio_tokens": [self.tokens_per_length[place]] * len(arrays)}
+        return BatchFeature(data, tensor_type=kwargs.get("return_tensors"))
+
+
+class NatureLMProcessor(ProcessorMixin):
+    """Text with one ``<AudioHere>`` per clip, and clips, to ``input_ids``, ``attention_mask``, ``input_values``.
+
+    The placeholder becomes as many audio slots as the clip has vectors; text is padded on the left.
+    """
+
+    def __init__(self, feature_extractor: Any, tokenizer: Any, chat_template: str | None = None) -> None:
+        self.audio_token = "<AudioHere>"
+        self.audio_token_id = tokenizer.convert_tokens_to_ids(self.audio_token)
+        super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
+
+    def validate_inputs(self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **_: Any) -> None:
+        """Check that every placeholder has its clip.
+
+        Raises:
+            ValueError: numbers differ.
+        """
+        texts = [text] if isinstance(text, str) else list(text or [])
+        placeholders = sum(one.count(self.audio_token) for one in texts)
+        clips = 0 if audio is None else len(audio)
+        if placeholders != clips:
+            raise ValueError(f"{placeholders} {self.audio_token} in the text but {clips} audio clips")
+
+    def replace_audio_token(self, audio_inputs: dict[str, Any], audio_idx: int, **_: Any) -> str:
+        """The placeholder repeated as often as clip ``audio_idx`` has vectors."""
+        return self.audio_token * int(audio_inputs["num_audio_tokens"][audio_idx])
+
+    @property
+    def unused_input_names(self) -> list[str]:
+        """Outputs of the feature extractor that ``forward`` does not take."""
+        return ["num_audio_tokens"]

@@ -1,0 +1,204 @@
+"""Typed results and their JSON Lines row: one :class:`Answer` per recording, window and question.
+
+Numbers are brought to their written form at once (seconds to 6 decimals, scores to 4), so that an answer
+read back from a file equals the one that was written. Files are the business of ``journal``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Answer", "Label", "Provenance"]
+
+SECONDS_DECIMALS = 6
+SCORE_DECIMALS = 4
+# Legal in JSON, but U+0085, U+2028 and U+2029 break line readers, and a lone surrogate has no UTF-8 form.
+ESCAPED_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """One label of an answer, with what is known about it."""
+
+    label: str
+    score: float | None = None
+    scientific_name: str | None = None
+    common_name: str | None = None
+    code: str | None = None
+
+    def __post_init__(self) -> None:
+        """Bring every number to its written form."""
+        object.__setattr__(self, "score", _number(self.score, SCORE_DECIMALS))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the known values in the written order."""
+        return {name: value for name, value in _fields(self) if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the model said about one window, or why it said nothing.
+
+    ``start_seconds`` and ``end_seconds`` are seconds of the file as stored; both are None if the whole
+    recording failed. ``output`` is None exactly when ``error`` (``code: message``) is set. Fields are in the
+    written order.
+
+    Raises:
+        ValueError: an answer and an error at once, neither of them, or a time that is not a finite number.
+    """
+
+    audio_path: str
+    start_seconds: float | None
+    end_seconds: float | None
+    query: str
+    output: str | None
+    confidence: float | None = None
+    confidence_kind: str | None = None
+    labels: tuple[Label, ...] | None = None
+    start_time: str | None = None
+    end_time: str | None = None
+    time_source: str | None = None
+    site: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    recorder: str | None = None
+    channel: int | str | None = None
+    sample_rate: int | None = None
+    duration_seconds: float | None = None
+    low_freq_hz: float | None = None
+    high_freq_hz: float | None = None
+    speed_factor: float | None = None
+    time_expansion: float | None = None
+    model: str | None = None
+    model_revision: str | None = None
+    version: str | None = None
+    run_id: str | None = None
+    warnings: tuple[str, ...] | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        """Bring every number to its written form."""
+        if (self.output is None) == (self.error is None):
+            raise ValueError(f"{self.audio_path}: an answer has either an output or an error")
+        for name in ("start_seconds", "end_seconds"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{self.audio_path}: {name} is {value}")
+        canonical: dict[str, Any] = {
+            name: _number(getattr(self, name), decimals) for name, decimals in NUMBER_DECIMALS.items()
+        }
+        for name in ("speed_factor", "time_expansion"):
+            canonical[name] = None if canonical[name] == 1.0 else canonical[name]
+        canonical["confidence_kind"] = None if canonical["confidence"] is None else self.confidence_kind
+        canonical["labels"] = tuple(self.labels) if self.labels else None
+        canonical["warnings"] = tuple(self.warnings) if self.warnings else None
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def failed(self) -> bool:
+        """Whether this row has an error in place of an answer."""
+        return self.error is not None
+
+    def to_json(self) -> str:
+        """Return the row as one line of JSON without its line feed; any string encodes as UTF-8."""
+        values = {name: value for name, value in _fields(self) if name in ALWAYS_WRITTEN or value is not None}
+        if self.labels is not None:
+            values["labels"] = [label.to_mapping() for label in self.labels]
+        return dump_json(values)
+
+    @classmethod
+    def from_json(cls, line: str) -> Answer:
+        """Return the answer of one line; unknown keys are ignored, null and absent mean the same.
+
+        Raises:
+            ValueError: the line is not such a row.
+        """
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise ValueError("a row must be a JSON object")
+        missing = sorted(ALWAYS_WRITTEN - row.keys())
+        if missing:
+            raise ValueError(f"the row has no {', '.join(missing)}")
+        for name, kinds in TEXT_KEYS.items():
+            if not isinstance(row.get(name), kinds):
+                raise ValueError(f"{name} is {row.get(name)!r}")
+        known = {item.name for item in dataclasses.fields(cls)}
+        values = {name: value for name, value in row.items() if name in known}
+        if values.get("labels"):
+            values["labels"] = tuple(_label(item) for item in values["labels"])
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"a value has the wrong type: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where rows come from: written into each of them, so that a row is traceable on its own."""
+
+    model: str | None = None
+    model_revision: str | None = None
+    version: str | None = None
+    run_id: str | None = None
+
+    def stamp(self, answer: Answer) -> Answer:
+        """Return the answer with the model, its revision, our version and the run's id."""
+        return dataclasses.replace(answer, **dict(_fields(self)))
+
+
+NUMBER_DECIMALS: dict[str, int | None] = {
+    "start_seconds": SECONDS_DECIMALS,
+    "end_seconds": SECONDS_DECIMALS,
+    "duration_seconds": SECONDS_DECIMALS,
+    "confidence": SCORE_DECIMALS,
+    "latitude": None,
+    "longitude": None,
+    "low_freq_hz": None,
+    "high_freq_hz": None,
+    "speed_factor": None,
+    "time_expansion": None,
+}
+ALWAYS_WRITTEN = frozenset({"audio_path", "start_seconds", "end_seconds", "query", "output"})
+TEXT_KEYS: dict[str, tuple[type, ...]] = {
+    "audio_path": (str,),
+    "query": (str,),
+    "output": (str, type(None)),
+    "error": (str, type(None)),
+}
+
+
+def dump_json(value: Any) -> str:  # noqa: ANN401  (any JSON value)
+    """Return one line of readable JSON that every line reader splits alike and that UTF-8 can encode.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return ESCAPED_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _fields(item: Label | Answer | Provenance) -> list[tuple[str, Any]]:
+    """Return names and values in declaration order, without the deep copies of ``dataclasses.asdict``."""
+    return [(field.name, getattr(item, field.name)) for field in dataclasses.fields(item)]
+
+
+def _label(item: Mapping[str, Any]) -> Label:
+    if not isinstance(item, Mapping) or not isinstance(item.get("label"), str):
+        raise ValueError(f"a label must be an object with the key label, found {item!r}")
+    known = {field.name for field in dataclasses.fields(Label)}
+    return Label(**{name: value for name, value in item.items() if name in known})
+
+
+def _number(value: float | None, decimals: int | None) -> float | None:
+    """Return a plain float in its written form; NaN and infinity, which JSON lacks, become None."""
+    if value is None or not math.isfinite(value):
+        return None
+    number = float(value)
+    return (number if decimals is None else round(number, decimals)) + 0.0  # + 0.0 turns -0.0 into 0.0

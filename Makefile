@@ -1,0 +1,73 @@
+# The one entry. Needs python3 (3.11 or newer, with venv) and make; everything else is installed into .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Touched last, so an interrupted install is repeated; older than the two files, so a change of them is too.
+STAMP := $(VENV)/.installed
+STAMP_DEV := $(VENV)/.installed-dev
+# What the tests of today import; `pip install '.[all]'` adds the web app, the servers and Ray.
+DEV_EXTRAS := media,train,dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+AUDIO ?= assets
+QUERY ?=
+export AUDIO QUERY
+
+# OpenMP's threads spin while they wait, which is ruinous on shared cores.
+OMP_NUM_THREADS ?= 1
+export OMP_NUM_THREADS
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types parity bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv is missing: on Debian or Ubuntu install python3-venv"; exit 1; }
+
+$(STAMP): $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing the package into $(VENV) (some minutes the first time)"
+	@$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(STAMP_DEV): $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing the package and its development tools into $(VENV) (some minutes the first time)"
+	@$(PIP) install --constraint constraints.txt --editable '.[$(DEV_EXTRAS)]'
+	@touch $(STAMP) $@
+
+demo: $(STAMP) ## answer questions about recordings with the bundled model, offline (AUDIO=folder QUERY="...")
+	@$(BIN)/python examples/demo.py
+
+test: $(STAMP_DEV) ## all tests: no network, no GPU, no weights but the bundled ones
+	@$(BIN)/python -m pytest -q
+
+lint: $(STAMP_DEV) ## format check and lint
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+format: $(STAMP_DEV) ## rewrite the files in the project's format
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+types: $(STAMP_DEV) ## strict types
+	@$(BIN)/mypy
+
+parity: $(STAMP_DEV) ## every from-scratch module against stored outputs of the original
+	@$(BIN)/python -m pytest -q -rA tests/parity
+
+bench: $(STAMP_DEV) ## speed and memory on this machine
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+lock: ## rewrite constraints.txt: the newest of everything that fits together
+	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	@# Resolved, not installed: the report names what pip would put into an empty environment.
+	@.venv-lock/bin/python -m pip --disable-pip-version-check --quiet --quiet install --dry-run --ignore-installed \
+	  --report .venv-lock/report.json '.[all,distill,dev,oracles]' 'torch==2.13.0'
+	@# cuda-bindings: the one CUDA package that torch does not pin itself; it is not resolved without CUDA.
+	@.venv-lock/bin/python -c 'import json; [print(d["metadata"]["name"] + "==" + d["metadata"]["version"]) for d in json.load(open(".venv-lock/report.json"))["install"]]' > .venv-lock/pins
+	@echo cuda-bindings==13.0.3 >> .venv-lock/pins
+	@grep -vE '^(naturelm-audio|pip|setuptools|wheel)==' .venv-lock/pins | sed 's/+.*//' | LC_ALL=C sort -f -u > constraints.txt
+	@rm -rf .venv-lock
+
+clean: ## remove the environment and what was built
+	rm -rf $(VENV) .venv-lock build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

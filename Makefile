@@ -56,7 +56,7 @@ parity: $(STAMP_DEV) ## every from-scratch module against stored outputs of the 
 	@$(BIN)/python -m pytest -q -rA tests/parity
 
 bench: $(STAMP_DEV) ## speed and memory on this machine
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 lock: ## rewrite constraints.txt: the newest of everything that fits together
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -73,6 +73,7 @@ class GenerateOptions:
     do_sample: bool = field(default=False, metadata={"help": "draw tokens at random"})
     temperature: float | None = field(default=None, metadata={"help": "sampling temperature"})
     top_p: float | None = field(default=None, metadata={"help": "share of probability sampled from"})
+    seed: int = field(default=0, metadata={"help": "of the random draws; equal seeds give equal answers"})
     repetition_penalty: float = field(default=1.0, metadata={"help": "above 1 avoids words already said"})
     length_penalty: float = field(default=1.0, metadata={"help": "above 1 prefers longer beams"})
     merging_alpha: float = field(default=1.0, metadata={"help": "0 is the base model, 1 the tuned one"})
@@ -88,6 +89,7 @@ class GenerateOptions:
             _real(self.temperature, "temperature", above=0.0)
         if self.top_p is not None:
             _real(self.top_p, "top_p", above=0.0, at_most=1.0)
+        _whole(self.seed, "seed", at_least=0)
         _real(self.repetition_penalty, "repetition_penalty", above=0.0)
         _real(self.length_penalty, "length_penalty")
         _real(self.merging_alpha, "merging_alpha", at_least=0.0, at_most=1.0)
@@ -122,8 +124,8 @@ def inert_options(values: Mapping[str, Any]) -> dict[str, str]:
     if values.get("min_length") is not None:
         found["min_length"] = "because it would count the prompt"
     if not values.get("do_sample", False):
-        for name in ("temperature", "top_p"):
-            if values.get(name) is not None:
+        for name in ("temperature", "top_p", "seed"):
+            if values.get(name) not in (None, 0):
                 found[name] = "without do_sample"
     if values.get("num_beams", 2) == 1 and values.get("length_penalty", 1.0) != 1.0:
         found["length_penalty"] = "with num_beams 1"

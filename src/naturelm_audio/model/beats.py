@@ -139,7 +139,7 @@ class BeatsEncoder(nn.Module):
         offsets = _offset_buckets(patches, self.config.num_buckets, self.config.max_distance)
         values = self.relative_attention_bias(offsets.to(self.relative_attention_bias.weight.device)).T  # (H, 2P - 1)
         # Row i is the slice that starts at offset -i: overlapping slices instead of a gather of P * P buckets.
-        return values.unfold(1, patches, 1).flip(1)  # (H, P, P)
+        return values.unfold(1, patches, 1).flip(1).contiguous()  # (H, P, P); as it stands flip keeps odd strides
 
 
 class PositionalConvolution(nn.Module):
@@ -208,12 +208,29 @@ class GatedAttention(nn.Module):
             projection(states).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, H, P, d)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        additive = self._gate(query) * bias if self.gated else bias.unsqueeze(0)  # (B, H, P, P)
-        if patch_mask is not None:
-            additive = additive.masked_fill(patch_mask[:, None, None, :], -math.inf)
-        dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, additive.to(query.dtype), dropout_p=dropout)
+        gate = self._gate(query) if self.gated else query.new_ones(())
+        if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+            mixed = self._attend_by_products(query, key, value, gate, bias, patch_mask)
+        else:
+            additive = gate * bias if self.gated else bias.unsqueeze(0)  # (B, H, P, P)
+            if patch_mask is not None:
+                additive = additive.masked_fill(patch_mask[:, None, None, :], -math.inf)
+            dropout = self.dropout if self.training else 0.0
+            mixed = functional.scaled_dot_product_attention(
+                query, key, value, additive.to(query.dtype), dropout_p=dropout
+            )
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+    def _attend_by_products(
+        self, query: Tensor, key: Tensor, value: Tensor, gate: Tensor, bias: Tensor, patch_mask: Tensor | None
+    ) -> Tensor:
+        """The same attention (B, H, P, d) as two matrix products: twice as fast as the fused kernel for bfloat16 on CPUs."""
+        scores = torch.matmul(query * query.shape[3] ** -0.5, key.transpose(2, 3))  # (B, H, P, P)
+        scores = torch.addcmul(scores, gate.to(scores.dtype), bias.to(scores.dtype))
+        if patch_mask is not None:
+            scores = scores.masked_fill(patch_mask[:, None, None, :], -math.inf)
+        weights = functional.dropout(scores.softmax(dim=3), self.dropout, self.training)
+        return torch.matmul(weights.to(value.dtype), value)
 
     def _gate(self, query: Tensor) -> Tensor:
         """Gate (B, H, P, 1) from the unscaled projected query (B, H, P, d)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -173,12 +174,15 @@ class Generator:
         processors: list[LogitsProcessor] = [recorder]
         if options.do_sample:
             processors.append(_OwnNoise([request.key for request in requests], options))
-        output = self.model.language_model.generate(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            generation_config=self._generation_config(options),
-            logits_processor=LogitsProcessorList(processors if options.num_beams == 1 else []),
-        )
+        with warnings.catch_warnings():
+            # As in the official release: the prompt is vectors, so a penalty can only see what was said.
+            warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `inputs_embeds`")
+            output = self.model.language_model.generate(
+                inputs_embeds=embeddings,
+                attention_mask=mask,
+                generation_config=self._generation_config(options),
+                logits_processor=LogitsProcessorList(processors if options.num_beams == 1 else []),
+            )
         if options.num_beams == 1:
             scores = recorder.finish(output.sequences)
         else:

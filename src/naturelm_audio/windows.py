@@ -116,8 +116,8 @@ class WindowPlan:
     def cut(self, blocks: Iterable[FloatArray]) -> Iterator[tuple[Window, FloatArray]]:
         """Yield the windows of a stream of (samples,) blocks with their samples, as soon as each is complete.
 
-        The windows are those of :meth:`windows`. Holds at most one window and one block. If the stream breaks
-        off with an AudioError, what came before is yielded as if the recording ended there; then it is raised.
+        The windows are those of :meth:`windows`. Holds at most one window and one block. If the stream
+        breaks off with an AudioError, what came before is yielded as if it ended there; then it is raised.
 
         Raises:
             AudioError: the recording is shorter than ``min_seconds``, or its stream broke off.

@@ -14,10 +14,13 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 
 # Top to bottom: sound in, the model, words out, training, surfaces. A new module gets its place here.
 LAYERS = [
-    "errors options audio windows prompts",
+    "errors files options recordings decoders audio windows prompts",
     "model.config model.fbank model.beats model.bridge model.lora model.naturelm model.processor model",
-    "checkpoint records metadata journal formats labels generate score pipeline metrics beans",
-    "train train.augment train.annotations train.tokenizer train.teacher train.data train.loop",
+    "checkpoint.unpickle checkpoint.tensors checkpoint.placement checkpoint.sources checkpoint.layouts",
+    "checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading checkpoint.tower checkpoint",
+    "sequence records metadata journal formats labels generate score pipeline metrics beans",
+    "train train.augment train.annotations train.questions train.data train.settings train.teacher",
+    "train.heads train.synthetic train.tokenizer train.build train.batches train.evaluate train.loop train.__main__",
     "cluster serve webapp cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]

@@ -265,7 +265,7 @@ class TestShippedFiles:
         assert config.batch_size is defaults.batch_size is None
         assert (config.device, config.dtype) == (defaults.device, defaults.dtype)
         assert config.window_length_seconds == defaults.window_length_seconds
-        assert config.hop_length_seconds == defaults.hop_seconds
+        assert config.hop_length_seconds is defaults.hop_length_seconds is None
 
     def test_the_8b_file_selects_the_official_model(self):
         config = read_config(SHIPPED / "naturelm_audio_8b.yml")
@@ -314,7 +314,7 @@ class TestInferOptions:
             ({"queries": ("a", "b", "a")}, "--query is given twice: 'a'"),
             ({"batch_size": 0}, "--batch-size must be a whole number of at least 1"),
             ({"channel": 0}, "--channel must be a whole number of at least 1"),
-            ({"dtype": "int8"}, "--dtype must be one of auto, float32, bfloat16"),
+            ({"dtype": "int8"}, "--dtype must be one of auto, float32, bfloat16, float16"),
             ({"output_format": "csv"}, "--format must be one of jsonl, official"),
             ({"resume": True, "overwrite": True}, "--resume and --overwrite exclude each other"),
             ({"nominal_end": True}, "--nominal-end needs --format official"),

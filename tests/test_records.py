@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naturelm_audio.records import Answer, Label, Provenance, dump_json
+from naturelm_audio.records import Answer, Label, dump_json
 
 QUERY = "What is the common name for the focal species in the audio?"
 WREN = Answer(
@@ -156,12 +156,6 @@ def test_unknown_keys_are_ignored_and_null_is_absent():
 def test_a_line_that_is_no_row_is_refused(line: str, reason: str):
     with pytest.raises(ValueError, match=reason):
         Answer.from_json(line)
-
-
-def test_provenance_is_stamped_on_a_row():
-    stamped = Provenance(model="naturelm-tiny", version="1.0", run_id="r").stamp(answer())
-    assert (stamped.model, stamped.version, stamped.run_id) == ("naturelm-tiny", "1.0", "r")
-    assert dataclasses.replace(stamped, model=None, version=None, run_id=None) == answer()
 
 
 # Two adjacent lone surrogates are one character after JSON, so text is drawn without them.

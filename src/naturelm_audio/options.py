@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 BUNDLED_MODEL = "naturelm-tiny"
 OFFICIAL_MODEL = "EarthSpeciesProject/NatureLM-audio"
-DTYPES = ("auto", "float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 OUTPUT_FORMATS = ("jsonl", "official")
 DEFAULT_OUTPUT = Path("inference_output.jsonl")
 
@@ -73,11 +73,10 @@ class GenerateOptions:
     do_sample: bool = field(default=False, metadata={"help": "draw tokens at random"})
     temperature: float | None = field(default=None, metadata={"help": "sampling temperature"})
     top_p: float | None = field(default=None, metadata={"help": "share of probability sampled from"})
-    seed: int = field(default=0, metadata={"help": "of the random draws; equal seeds give equal answers"})
     repetition_penalty: float = field(default=1.0, metadata={"help": "above 1 avoids words already said"})
     length_penalty: float = field(default=1.0, metadata={"help": "above 1 prefers longer beams"})
     merging_alpha: float = field(default=1.0, metadata={"help": "0 is the base model, 1 the tuned one"})
-    seed: int = field(default=0, metadata={"help": "seed of the random draws"})
+    seed: int = field(default=0, metadata={"help": "of the random draws; equal seeds give equal answers"})
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -89,7 +88,6 @@ class GenerateOptions:
             _real(self.temperature, "temperature", above=0.0)
         if self.top_p is not None:
             _real(self.top_p, "top_p", above=0.0, at_most=1.0)
-        _whole(self.seed, "seed", at_least=0)
         _real(self.repetition_penalty, "repetition_penalty", above=0.0)
         _real(self.length_penalty, "length_penalty")
         _real(self.merging_alpha, "merging_alpha", at_least=0.0, at_most=1.0)
@@ -145,6 +143,7 @@ class InferOptions:
     output_path: Path = DEFAULT_OUTPUT
     model: str | None = None
     llama_path: str | None = None
+    model_arguments: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
     dtype: str = "auto"
     batch_size: int | None = None
@@ -242,7 +241,7 @@ def read_config(path: str | Path) -> RunConfig:
     return RunConfig(source=found, **values)
 
 
-def _model_section(section: Any, source: Path) -> dict[str, Any]:  # noqa: ANN401  (any YAML value)
+def _model_section(section: Any, source: Path) -> dict[str, Any]:
     """Return ``model`` (and ``llama_path``, ``model_arguments``) of either form of the section."""
     if section is None:
         return {}
@@ -263,7 +262,7 @@ def _model_section(section: Any, source: Path) -> dict[str, Any]:  # noqa: ANN40
     return found
 
 
-def _official_checkpoint(checkpoint: Any, source: Path) -> str:  # noqa: ANN401  (any YAML value)
+def _official_checkpoint(checkpoint: Any, source: Path) -> str:
     """Return the weights that an official file means: its ``ckpt``, or the published release."""
     named = str(checkpoint or "")
     if named and "://" not in named:
@@ -291,7 +290,7 @@ def _config_file(path: Path) -> Path:
     raise OptionsError(f"{path}: no such configuration file (in the package: {names})")
 
 
-def _load_yaml(path: Path) -> Any:  # noqa: ANN401  (any YAML value)
+def _load_yaml(path: Path) -> Any:
     """Return the parsed file; a key written twice is an error instead of the last one winning."""
     import yaml
 
@@ -315,7 +314,7 @@ def _load_yaml(path: Path) -> Any:  # noqa: ANN401  (any YAML value)
         raise OptionsError(f"{path}: can't be read: {error.strerror or error}") from None
 
 
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:  # noqa: ANN401  (any YAML value)
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -332,7 +331,7 @@ def _refuse_unknown(values: Mapping[str, Any], known: Iterable[str], where: str)
             raise OptionsError(f"{where}: unknown key {name!r}; {hint}")
 
 
-def _typed(owner: type, name: str, value: Any, where: str) -> Any:  # noqa: ANN401  (any YAML value)
+def _typed(owner: type, name: str, value: Any, where: str) -> Any:
     """Return a YAML value as the type of the dataclass field ``name``."""
     declared = {item.name: str(item.type) for item in dataclasses.fields(owner)}
     kind = declared[name].removesuffix(" | None")
@@ -359,13 +358,13 @@ def _float_from_text(text: str) -> float | str:
         return text
 
 
-def _whole(value: Any, name: str, *, at_least: int) -> None:  # noqa: ANN401  (callers may pass anything)
+def _whole(value: Any, name: str, *, at_least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
         raise OptionsError(f"{name} must be a whole number of at least {at_least}, found {value!r}")
 
 
 def _real(
-    value: Any,  # noqa: ANN401  (callers may pass anything)
+    value: Any,
     name: str,
     *,
     above: float | None = None,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Answer", "Label", "Provenance"]
+__all__ = ["Answer", "Label"]
 
 SECONDS_DECIMALS = 6
 SCORE_DECIMALS = 4
@@ -139,20 +139,6 @@ class Answer:
             raise ValueError(f"a value has the wrong type: {error}") from None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where rows come from: written into each of them, so that a row is traceable on its own."""
-
-    model: str | None = None
-    model_revision: str | None = None
-    version: str | None = None
-    run_id: str | None = None
-
-    def stamp(self, answer: Answer) -> Answer:
-        """Return the answer with the model, its revision, our version and the run's id."""
-        return dataclasses.replace(answer, **dict(_fields(self)))
-
-
 NUMBER_DECIMALS: dict[str, int | None] = {
     "start_seconds": SECONDS_DECIMALS,
     "end_seconds": SECONDS_DECIMALS,
@@ -174,7 +160,7 @@ TEXT_KEYS: dict[str, tuple[type, ...]] = {
 }
 
 
-def dump_json(value: Any) -> str:  # noqa: ANN401  (any JSON value)
+def dump_json(value: Any) -> str:
     """Return one line of readable JSON that every line reader splits alike and that UTF-8 can encode.
 
     Raises:
@@ -184,7 +170,7 @@ def dump_json(value: Any) -> str:  # noqa: ANN401  (any JSON value)
     return ESCAPED_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _fields(item: Label | Answer | Provenance) -> list[tuple[str, Any]]:
+def _fields(item: Label | Answer) -> list[tuple[str, Any]]:
     """Return names and values in declaration order, without the deep copies of ``dataclasses.asdict``."""
     return [(field.name, getattr(item, field.name)) for field in dataclasses.fields(item)]
 

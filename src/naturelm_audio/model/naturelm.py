@@ -89,6 +89,7 @@ class NatureLMForConditionalGeneration(NatureLMPreTrainedModel, GenerationMixin)
                 self.language_model, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout
             )
         self.tokenizer: Any = None
+        self.provenance: Any = None
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

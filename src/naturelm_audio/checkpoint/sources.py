@@ -24,9 +24,9 @@ from huggingface_hub.errors import (
 from naturelm_audio.errors import CheckpointError
 
 BUNDLED = "naturelm-tiny"
-_BUNDLED_FOLDER = Path(__file__).resolve().parent / "weights" / BUNDLED
+_BUNDLED_FOLDER = Path(__file__).resolve().parents[1] / "weights" / BUNDLED
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".json", ".yaml", ".yml", ".gguf", ".ckpt")
-# Everything a model folder needs; the original files of the Llama repositories double the download for nothing.
+# Everything a model folder needs; the original files of the Llama repositories would double the download.
 _TEXT_FILES = ["*.json", "*.jinja", "*.txt", "*.yaml", "*.yml", "*.model"]
 _WEIGHT_FILES = ["*.safetensors"]
 _NEVER = ["original/*", "onnx/*", "*.gguf"]
@@ -67,9 +67,8 @@ def locate(
     if found is not None:
         return Source(found, str(name), _revision_of(found))
     if isinstance(name, Path) or looks_like_path(name):
-        places = (
-            f" (nor in {beside})" if beside is not None and not Path(name).expanduser().is_absolute() else ""
-        )
+        relative = beside is not None and not Path(name).expanduser().is_absolute()
+        places = f" (looked in {beside} and in the working directory)" if relative else ""
         raise CheckpointError(f"{name}: no such file or folder{places}{hint}")
     folder = _download(name, revision, weights=weights, hint=hint)
     return Source(folder, name, _revision_of(folder) or revision)
@@ -84,12 +83,9 @@ def local_path(name: str | Path, *, beside: Path | None = None) -> Path | None:
 
 def looks_like_path(name: str) -> bool:
     """Return whether a name can only be meant as a path, so that it is never looked up on the hub."""
-    if (
-        name.startswith((".", "/", "~"))
-        or "\\" in name
-        or re.match(r"[A-Za-z]:", name)
-        or name.count("/") > 1
-    ):
+    if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
+        return True
+    if re.match(r"[A-Za-z]:", name):  # a drive of Windows
         return True
     parent, slash, _ = name.rpartition("/")
     return name.lower().endswith(_SUFFIXES) or (bool(slash) and Path(parent).is_dir())
@@ -122,8 +118,9 @@ def _download(repo_id: str, revision: str | None, *, weights: bool, hint: str) -
         raise CheckpointError(f"{repo_id}: no such file or folder, and not a valid hub id{hint}") from None
     except GatedRepoError:
         raise CheckpointError(
-            f"{repo_id}: access to this model is restricted. Accept its licence on https://huggingface.co/{repo_id}, "
-            f"then log in with `hf auth login` (or set HF_TOKEN){hint or ', or pass a local folder'}"
+            f"{repo_id}: access to this model is restricted. Accept its licence on "
+            f"https://huggingface.co/{repo_id}, then log in with `hf auth login` (or set HF_TOKEN)"
+            f"{hint or ', or pass a local folder'}"
         ) from None
     except RevisionNotFoundError:
         raise CheckpointError(f"{repo_id}: the hub has no revision {revision!r} of it") from None

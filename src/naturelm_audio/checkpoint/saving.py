@@ -1,4 +1,4 @@
-"""Writing the model: our own layout, and the official one. Nothing half-written ever replaces a good folder."""
+"""Writing the model in our own layout or the official one; nothing half-written replaces a good folder."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from naturelm_audio import layouts, prompts
+from naturelm_audio import prompts
+from naturelm_audio.checkpoint import layouts
+from naturelm_audio.checkpoint.tensors import SAFETENSORS
+from naturelm_audio.checkpoint.tokens import PAD_TOKEN, chat_template, write_base_tokenizer
 from naturelm_audio.errors import CheckpointError, OutputError
 from naturelm_audio.model import (
-    NatureLMConfig,
     NatureLMFeatureExtractor,
     NatureLMForConditionalGeneration,
     NatureLMProcessor,
 )
-from naturelm_audio.tensors import SAFETENSORS, read_json
 
-PAD_TOKEN = "[PAD]"
 _LLAMA_FOLDER = "llama"
 _QFORMER_POSITIONS = 512  # length of an unused buffer that official files hold
 
 
 def save_model(model: NatureLMForConditionalGeneration, folder: str | Path) -> None:
-    """Write the model, its tokenizer and processor as a folder that :func:`load_model` and the Auto classes read.
+    """Write model, tokenizer and processor as a folder that :func:`load_model` and the Auto classes read.
 
     An existing model folder is replaced when everything is written, so a full disk leaves it as it was.
 
@@ -58,8 +58,8 @@ def save_official(
     Args:
         model: one of ours whose encoder the official code knows.
         folder: where to.
-        llama_path: what to name as the base model; by default its configuration and tokenizer are written to the
-            subfolder ``llama`` (the official code needs its weights there too).
+        llama_path: what to name as the base model; by default its configuration and tokenizer are written to
+            the subfolder ``llama`` (the official code needs its weights there too).
 
     Raises:
         CheckpointError: the official model has no such parts, or the model has no tokenizer.
@@ -85,20 +85,20 @@ def official_tensors(model: NatureLMForConditionalGeneration) -> tuple[dict[str,
     Raises:
         CheckpointError: the official model has no such encoder.
     """
-    config = model.config
+    config: Any = model.config
     if config.audio_config.patch_stem != "linear":
         raise CheckpointError(
-            "the official layout has no convolutional patch stem: save this model in our layout"
+            "the official layout has no convolutional patch stem: save this model in our own layout"
         )
     lora, tied = config.lora_rank > 0, bool(config.text_config.tie_word_embeddings)
-    state = {
-        name: tensor for name, tensor in model.state_dict().items() if not (tied and name == layouts.HEAD)
-    }
     tensors = {
-        layouts.to_official(name, lora=lora): tensor.cpu().contiguous() for name, tensor in state.items()
+        layouts.to_official(name, lora=lora): tensor.cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if not (tied and name == layouts.HEAD)
     }
     tensors["audio_Qformer.bert.embeddings.position_ids"] = torch.arange(_QFORMER_POSITIONS).unsqueeze(0)
-    embedding, llm = "llama_embed_tokens.weight", "llama_model.base_model.model." if lora else "llama_model."
+    llm = "llama_model.base_model.model." if lora else "llama_model."
+    embedding = "llama_embed_tokens.weight"
     dropped = {f"{llm}model.embed_tokens.weight": embedding}
     if tied:
         dropped[f"{llm}lm_head.weight"] = embedding
@@ -107,64 +107,25 @@ def official_tensors(model: NatureLMForConditionalGeneration) -> tuple[dict[str,
     return tensors, dropped
 
 
-def chat_template(config: NatureLMConfig) -> str:
-    """Return the prompt template as a chat template for transformers: one audio tag per clip, then the text."""
-    head, _, tail = (config.prompt_template or prompts.TEMPLATE).partition("{}")
-    user_end, turn, assistant = tail.partition("<|eot_id|>")
-    user_end, assistant = (user_end + turn, assistant) if turn else (tail, "")
-    start, end, reply, stop, tag = (
-        json.dumps(text, ensure_ascii=False)
-        for text in (head, user_end, assistant, config.end_symbol, f"{prompts.AUDIO_TAG} ")
-    )
-    return (
-        "{%- for message in messages -%}"
-        "{%- set ns = namespace(text='') -%}"
-        "{%- if message['content'] is string -%}{%- set ns.text = message['content'] -%}{%- else -%}"
-        "{%- for part in message['content'] -%}"
-        "{%- if part['type'] == 'audio' -%}{%- set ns.text = ns.text + " + tag + " -%}"
-        "{%- elif part['type'] == 'text' -%}{%- set ns.text = ns.text + part['text'] -%}{%- endif -%}"
-        "{%- endfor -%}{%- endif -%}"
-        "{%- if message['role'] == 'user' -%}{{ " + start + " + ns.text.strip() + " + end + " }}"
-        "{%- elif message['role'] == 'assistant' -%}{{ " + reply + " + ns.text + " + stop + " }}"
-        "{%- else -%}{{ raise_exception('the model knows only user and assistant turns') }}{%- endif -%}"
-        "{%- endfor -%}"
-        "{%- if add_generation_prompt -%}{{ " + reply + " }}{%- endif -%}"
-    )
-
-
-def _tokenizer_of(model: NatureLMForConditionalGeneration) -> Any:  # noqa: ANN401  (transformers has no one type)
+def _tokenizer_of(model: NatureLMForConditionalGeneration) -> Any:
     if model.tokenizer is None:
         raise CheckpointError("the model has no tokenizer: set model.tokenizer before saving it")
     return model.tokenizer
 
 
-def _write_base(model: NatureLMForConditionalGeneration, tokenizer: Any, folder: Path) -> None:  # noqa: ANN401
+def _write_base(model: NatureLMForConditionalGeneration, tokenizer: Any, folder: Path) -> None:
     """Write configuration and tokenizer of the base model as they were before tokens were added."""
     folder.mkdir()
-    text = model.config.text_config.to_dict()
+    parts: Any = model.config
+    text = parts.text_config.to_dict()
     added = {prompts.AUDIO_TOKEN}
     if tokenizer.convert_tokens_to_ids(PAD_TOKEN) == text["vocab_size"] - 1:
         added.add(PAD_TOKEN)
         text["vocab_size"] -= 1
     (folder / "config.json").write_text(json.dumps(text, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    model.generation_config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    (folder / "chat_template.jinja").unlink(missing_ok=True)
-    path = folder / "tokenizer.json"
-    content = read_json(path)
-    in_vocabulary = content["model"].get("vocab", {})
-    removed = {token for token in added if token not in in_vocabulary}
-    content["added_tokens"] = [one for one in content["added_tokens"] if one["content"] not in removed]
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
-    settings = read_json(folder / "tokenizer_config.json")
-    decoder = settings.get("added_tokens_decoder", {})
-    settings["added_tokens_decoder"] = {
-        key: one for key, one in decoder.items() if one["content"] not in removed
-    }
-    for key in ("additional_special_tokens", "extra_special_tokens"):
-        if isinstance(settings.get(key), list):
-            settings[key] = [token for token in settings[key] if token not in removed]
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    generation: Any = model.generation_config
+    generation.save_pretrained(folder)
+    write_base_tokenizer(tokenizer, folder, added)
 
 
 def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
@@ -173,7 +134,7 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; name a folder for the model")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        raise OutputError(f"{folder}: holds something that is no model; name a new or empty folder")
+        raise OutputError(f"{folder}: holds something that is no model; name a new or an empty folder")
     temporary: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Reading ``.pt`` and ``.pth`` files without running what is in them.
 
-A pickle is a program that may call any function it names. Here it can only build tensors and plain containers; every
-other class or function it names becomes an inert stand-in that keeps its arguments and does nothing.
+A pickle is a program that may call any function it names. Here it builds tensors and plain containers only:
+every other class or function becomes an inert stand-in that keeps its arguments and does nothing.
 """
 
 from __future__ import annotations
@@ -34,30 +34,33 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 class Inert:
     """What an unknown class or function of a pickle becomes: it keeps what it was given and does nothing."""
 
-    def __new__(cls, *args: Any, **_: Any) -> Inert:  # noqa: ANN401  (a pickle passes anything)
+    arguments: tuple[Any, ...]
+    state: Any
+    items: list[Any]
+
+    def __new__(cls, *args: Any, **_: Any) -> Inert:
         """Return a stand-in that remembers its arguments."""
         self = super().__new__(cls)
         self.arguments = args
-        self.state: Any = None
-        self.items: list[Any] = []
+        self.state, self.items = None, []
         return self
 
-    def __init__(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+    def __init__(self, *_: Any, **__: Any) -> None:
         """Do nothing: everything is kept by ``__new__``, which a pickle may call alone."""
 
-    def __setstate__(self, state: Any) -> None:  # noqa: ANN401
+    def __setstate__(self, state: Any) -> None:
         """Keep the state instead of becoming it."""
         self.state = state
 
-    def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401
+    def __setitem__(self, key: Any, value: Any) -> None:
         """Keep an item of what was a dict."""
         self.items.append((key, value))
 
-    def append(self, value: Any) -> None:  # noqa: ANN401
+    def append(self, value: Any) -> None:
         """Keep an element of what was a list."""
         self.items.append(value)
 
-    def extend(self, values: Any) -> None:  # noqa: ANN401
+    def extend(self, values: Any) -> None:
         """Keep elements of what was a list."""
         self.items.extend(values)
 
@@ -65,14 +68,14 @@ class Inert:
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401  (the protocol's own signature)
+    def find_class(self, module: str, name: str) -> Any:
         """Return an allowed builder, else a stand-in of that name."""
         found = _ALLOWED.get((module, name))
         return found if found is not None else type(name, (Inert,), {"__module__": module})
 
 
-def load_pickle(path: Path) -> Any:  # noqa: ANN401  (a pickle holds anything)
-    """Return what a ``.pt`` or ``.pth`` file holds, tensors mapped from the file, unknown objects as :class:`Inert`.
+def load_pickle(path: Path) -> Any:
+    """Return what a ``.pt`` or ``.pth`` file holds: tensors mapped from it, unknown things :class:`Inert`.
 
     Raises:
         CheckpointError: the file is no such file, or is damaged.
@@ -86,7 +89,7 @@ def load_pickle(path: Path) -> Any:  # noqa: ANN401  (a pickle holds anything)
         return _load_restricted(path)
 
 
-def _load_restricted(path: Path) -> Any:  # noqa: ANN401
+def _load_restricted(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path}: not a PyTorch checkpoint, or truncated; download or copy it again")
     with zipfile.ZipFile(path) as archive:
@@ -96,12 +99,11 @@ def _load_restricted(path: Path) -> Any:  # noqa: ANN401
     try:
         return torch.load(path, map_location="cpu", weights_only=False, mmap=True, pickle_module=restricted)
     except Exception as error:  # a damaged or hostile pickle can fail in any way; none of it is our bug
-        raise CheckpointError(
-            f"{path}: can't be read as a checkpoint ({type(error).__name__}: {error})"
-        ) from error
+        problem = f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{path}: can't be read as a checkpoint ({problem})") from error
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401
+def plain(value: Any) -> Any:
     """Return ``value`` with stand-ins as plain values: their state, a path's text, an enumeration's value."""
     if isinstance(value, Inert):
         if type(value).__name__.endswith("Path"):

@@ -14,9 +14,9 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from naturelm_audio import prompts
+from naturelm_audio.checkpoint.tensors import Stored, Weights, equal, read_json, shown
 from naturelm_audio.errors import CheckpointError
 from naturelm_audio.model import BeatsConfig, BridgeConfig, NatureLMConfig
-from naturelm_audio.tensors import Stored, Weights, equal, shown
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ QFORMER_HEADS = 12  # in no official file; those of BERT-base, which the officia
 
 @dataclass(frozen=True)
 class Rule:
-    """Names that begin with ``official`` begin with ``ours`` here; ``inner`` are parts that differ further on."""
+    """Official names that begin so begin with ``ours`` here; ``inner`` are parts that differ further on."""
 
     official: str
     ours: str
@@ -56,6 +56,8 @@ RULES = (
 EMBEDDING = "language_model.model.embed_tokens.weight"
 HEAD = "language_model.lm_head.weight"
 IGNORED = frozenset({"audio_Qformer.bert.embeddings.position_ids"})
+_QUERIES = "bridge.query_tokens"
+_FEED_FORWARD = "bridge.qformer.encoder.layer.0.intermediate_query.dense.weight"
 AUDIO_PARTS = ("audio_tower.", "bridge.")
 PREDICTOR = "audio_tower.predictor."
 
@@ -96,13 +98,12 @@ def to_official(ours: str, *, lora: bool = True) -> str:
     raise KeyError(ours)
 
 
-def translate(weights: Weights, *, tied: bool = False, known_llm: bool = True) -> dict[str, Stored]:
+def translate(weights: Weights, *, tied: bool = False) -> dict[str, Stored]:
     """Return official tensors under our names; aliases of one tensor must agree.
 
     Args:
         weights: tensors by their official names.
         tied: whether the LLM's head is its embedding, so that ``lm_head.weight`` is an alias too.
-        known_llm: False to leave the LLM's tensors out.
 
     Raises:
         CheckpointError: a name that the official model doesn't have, or aliases with different values.
@@ -111,7 +112,7 @@ def translate(weights: Weights, *, tied: bool = False, known_llm: bool = True) -
     unexpected = []
     for name, stored in weights.items():
         ours = to_ours(name)
-        if name in IGNORED or (not known_llm and (ours or "").startswith("language_model.")):
+        if name in IGNORED:
             continue
         if ours is None:
             unexpected.append(stored)
@@ -121,9 +122,8 @@ def translate(weights: Weights, *, tied: bool = False, known_llm: bool = True) -
             check_alias(found[ours], stored)
         found.setdefault(ours, stored)
     if unexpected:
-        raise CheckpointError(
-            f"{unexpected[0].path}: {len(unexpected)} unexpected tensors: {shown(one.name for one in unexpected)}"
-        )
+        names = shown(stored.name for stored in unexpected)
+        raise CheckpointError(f"{unexpected[0].path}: {len(unexpected)} tensors unexpected: {names}")
     return found
 
 
@@ -135,12 +135,12 @@ def check_alias(first: Stored, second: Stored) -> None:
     """
     if not equal(first.read(), second.read()):
         raise CheckpointError(
-            f"{second.path}: {second.name} and {first.name} are one tensor in this model, but their values differ; "
-            "the file was put together from different checkpoints"
+            f"{second.path}: {second.name} and {first.name} are one tensor in this model, but their values "
+            "differ: the file was put together from different checkpoints"
         )
 
 
-# --- settings ---------------------------------------------------------------------------------------------------
+# --- settings ---
 
 ARGUMENT_DEFAULTS: dict[str, Any] = {
     "llama_path": None,
@@ -223,7 +223,7 @@ class Arguments:
     path: Path
     yaml: bool = False
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  (values of many types)
+    def __getitem__(self, name: str) -> Any:
         """Return one argument."""
         return self.values[name]
 
@@ -252,9 +252,8 @@ def read_arguments(given: Mapping[str, Any], path: Path, *, yaml: bool = False) 
         values[name] = values[name] or None
     for name, only in _ONLY.items():
         if values[name] is not only:
-            raise CheckpointError(
-                f"{path}: {name}={values[name]!r} is not supported: the model has {only} only"
-            )
+            problem = f"{name}={values[name]!r} is not supported, only {only!r} is"
+            raise CheckpointError(f"{path}: {problem}: the official model works in no other form")
     if not isinstance(values["beats_cfg"], Mapping):
         raise CheckpointError(f"{path}: beats_cfg is missing; the sizes of the audio encoder are needed")
     return Arguments(values, path, yaml)
@@ -289,19 +288,18 @@ def bridge_config(arguments: Arguments, found: Weights, heads: int) -> BridgeCon
     Raises:
         CheckpointError: the tensors that tell are missing, or the width is no multiple of ``heads``.
     """
-    sizes = {}
-    wanted = {"hidden_size": "bridge.query_tokens", "intermediate_size": _FEED_FORWARD}
-    for name, tensor in wanted.items():
-        if tensor not in found:
-            raise CheckpointError(f"{arguments.path.parent}: missing tensor {to_official(tensor)}")
-        sizes[name] = found[tensor].shape[-1 if name == "hidden_size" else 0]
-    if sizes["hidden_size"] % heads:
+    for name in (_QUERIES, _FEED_FORWARD):
+        if name not in found or not found[name].shape:
+            raise CheckpointError(f"{arguments.path}: tensor {to_official(name)} is missing")
+    width = found[_QUERIES].shape[-1]
+    if heads < 1 or width % heads:
         raise CheckpointError(
-            f"{found['bridge.query_tokens'].path}: a Q-Former of width {sizes['hidden_size']} can't have {heads} heads; "
-            "pass qformer_heads= (no file says it)"
+            f"{found[_QUERIES].path}: a Q-Former of width {width} can't have {heads} heads; pass the "
+            "right number as qformer_heads= (no file says it)"
         )
     return BridgeConfig(
-        **sizes,
+        hidden_size=width,
+        intermediate_size=found[_FEED_FORWARD].shape[0],
         num_attention_heads=heads,
         num_query_tokens=int(arguments["num_audio_query_token"]),
         second_per_window=float(arguments["second_per_window"]),
@@ -309,44 +307,74 @@ def bridge_config(arguments: Arguments, found: Weights, heads: int) -> BridgeCon
     )
 
 
-_FEED_FORWARD = "bridge.qformer.encoder.layer.0.intermediate_query.dense.weight"
+def audio_configs(arguments: Arguments, found: Weights, heads: int) -> tuple[BeatsConfig, BridgeConfig]:
+    """Return the configurations of encoder and bridge; without tensors of the tagger the encoder has none."""
+    predictor = any(name.startswith(PREDICTOR) for name in found)
+    encoder = beats_config(arguments["beats_cfg"], arguments.path, yaml=arguments.yaml, predictor=predictor)
+    return encoder, bridge_config(arguments, found, heads)
 
 
 def model_config(arguments: Arguments, text: PreTrainedConfig, found: Weights, heads: int) -> NatureLMConfig:
     """Return our configuration of an official model whose tensors are ``found`` (under our names)."""
-    predictor = any(name.startswith(PREDICTOR) for name in found)
+    encoder, bridge = audio_configs(arguments, found, heads)
+    template = arguments["prompt_template"] or prompts.TEMPLATE
+    if "{}" not in template:
+        raise CheckpointError(f"{arguments.path}: prompt_template has no {{}} for the question")
     return NatureLMConfig(
-        audio_config=beats_config(
-            arguments["beats_cfg"], arguments.path, yaml=arguments.yaml, predictor=predictor
-        ),
-        bridge_config=bridge_config(arguments, found, heads),
+        audio_config=encoder,
+        bridge_config=bridge,
         text_config=text,
         lora_rank=arguments.lora_rank,
         lora_alpha=float(arguments["lora_alpha"]),
         lora_dropout=float(arguments["lora_dropout"]),
         max_answer_tokens=int(arguments["max_txt_len"]),
         end_symbol=str(arguments["end_sym"]),
-        prompt_template=arguments["prompt_template"] or prompts.TEMPLATE,
+        prompt_template=template,
     )
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a file or folder is in our own layout."""
+    config = (path if path.is_dir() else path.parent) / "config.json"
+    return config.is_file() and read_json(config).get("model_type") == NatureLMConfig.model_type
+
+
+def own_config(folder: Path) -> NatureLMConfig:
+    """Return the configuration of a folder in our own layout.
+
+    Raises:
+        CheckpointError: it is damaged, or has a value that the model doesn't support.
+    """
+    try:
+        config: NatureLMConfig = NatureLMConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
+    return config
 
 
 def official_arguments(config: NatureLMConfig, llama_path: str) -> dict[str, Any]:
     """Return the official constructor's arguments for one of our models."""
-    audio = config.audio_config
+    parts: Any = config
+    audio, bridge = parts.audio_config, parts.bridge_config
     return ARGUMENT_DEFAULTS | {
         "llama_path": llama_path,
         "beats_cfg": {
             name: getattr(audio, name)
             for name in sorted(_BEATS_DEFAULTS | _BEATS_DEFAULTS_JSON | {"input_patch_size": 16})
         },
-        "num_audio_query_token": config.bridge_config.num_query_tokens,
-        "second_per_window": config.bridge_config.second_per_window,
-        "second_stride": config.bridge_config.second_stride,
+        "num_audio_query_token": bridge.num_query_tokens,
+        "second_per_window": bridge.second_per_window,
+        "second_stride": bridge.second_stride,
         "lora": config.lora_rank > 0,
         "lora_rank": config.lora_rank or 8,
-        "lora_alpha": config.lora_alpha,
+        "lora_alpha": _whole(config.lora_alpha),
         "lora_dropout": config.lora_dropout,
         "prompt_template": config.prompt_template or prompts.TEMPLATE,
         "max_txt_len": config.max_answer_tokens,
         "end_sym": config.end_symbol,
     }
+
+
+def _whole(number: float) -> float:
+    """Return a whole number as the official file writes it."""
+    return int(number) if number == int(number) else number

@@ -6,15 +6,16 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
+from naturelm_audio.checkpoint.unpickle import load_pickle
 from naturelm_audio.errors import CheckpointError
-from naturelm_audio.unpickle import load_pickle
 
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin")
 SAFETENSORS = "model.safetensors"
@@ -62,12 +63,11 @@ def weight_files(folder: Path) -> list[Path]:
             shards = sorted(set(read_json(index).get("weight_map", {}).values()))
             missing = [shard for shard in shards if not (folder / shard).is_file()]
             if missing or not shards:
-                raise CheckpointError(
-                    f"{index}: {len(missing)} of {len(shards)} files are missing: {shown(missing)}"
-                )
+                count = f"{len(missing)} of {len(shards)} files are missing"
+                raise CheckpointError(f"{index}: {count}: {shown(missing)}")
             return [folder / shard for shard in shards]
     raise CheckpointError(
-        f"{folder}: no weights here; looked for {SAFETENSORS}, its index and pytorch_model.bin"
+        f"{folder}: no weights here; looked for {SAFETENSORS}, its shards and pytorch_model.bin"
     )
 
 
@@ -79,20 +79,18 @@ def has_weights(folder: Path) -> bool:
 
 def _open_safetensors(path: Path) -> dict[str, Stored]:
     try:
-        handle = safe_open(path, framework="pt")
+        handle: Any = safe_open(path, framework="pt")
         names = list(handle.keys())
         shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in names}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a safetensors file, or truncated ({error})") from None
-    return {
-        name: Stored(name, path, shapes[name], lambda name=name: handle.get_tensor(name)) for name in names
-    }
+    return {name: Stored(name, path, shapes[name], partial(handle.get_tensor, name)) for name in names}
 
 
-def model_entry(content: Any, path: Path) -> dict[str, Tensor]:  # noqa: ANN401  (a pickle holds anything)
-    """Return the state dict of a ``.pt`` or ``.pth`` file: its entry "model", else the whole if all are tensors.
+def model_entry(content: Any, path: Path) -> dict[str, Tensor]:
+    """Return the state dict of a ``.pt`` or ``.pth`` file: its entry "model", else the whole of it.
 
     Raises:
         CheckpointError: there is no state dict in it.
@@ -112,10 +110,7 @@ def model_entry(content: Any, path: Path) -> dict[str, Tensor]:  # noqa: ANN401 
 
 def stored_tensors(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Stored]:
     """Return tensors that are already (lazily) open in the same form as those of a file."""
-    return {
-        name: Stored(name, path, tuple(tensor.shape), lambda tensor=tensor: tensor.detach())
-        for name, tensor in tensors.items()
-    }
+    return {name: Stored(name, path, tuple(tensor.shape), tensor.detach) for name, tensor in tensors.items()}
 
 
 def prefixed(weights: Weights, prefix: str) -> dict[str, Stored]:
@@ -141,7 +136,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """Return a hash (hex) that names these weights: of all bytes of small files, of a spread sample of large ones."""
+    """Return a hash (hex) that names these weights: of all bytes of small files, of samples of large ones."""
     digest = hashlib.sha256()
     for path in files:
         size = path.stat().st_size
@@ -180,3 +175,43 @@ def shown(names: Iterable[object], limit: int = 5) -> str:
     listed = [str(name) for name in names]
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
     return ", ".join(listed[:limit]) + more
+
+
+def elements(weights: Weights) -> int:
+    """Return how many numbers these tensors hold."""
+    return sum(torch.Size(stored.shape).numel() for stored in weights.values())
+
+
+def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes that a module's state dict has."""
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def check_complete(
+    expected: Mapping[str, tuple[int, ...]],
+    weights: Weights,
+    source: Path,
+    named: Callable[[str], str] = str,
+) -> None:
+    """Check that opened tensors are exactly the expected ones, in their shapes.
+
+    Args:
+        expected: shapes by our names.
+        weights: what was found, by our names.
+        source: file or folder for the message.
+        named: from our name to that in the file.
+
+    Raises:
+        CheckpointError: naming the first few that are missing, unexpected or of another shape.
+    """
+    missing = [named(name) for name in expected if name not in weights]
+    unexpected = [stored.name for name, stored in weights.items() if name not in expected]
+    wrong = [
+        f"{stored.name} {list(stored.shape)} instead of {list(expected[name])}"
+        for name, stored in weights.items()
+        if name in expected and stored.shape != expected[name]
+    ]
+    found = {"missing": missing, "unexpected": unexpected, "of the wrong shape": wrong}
+    problems = [f"{len(names)} tensors {kind}: {shown(names)}" for kind, names in found.items() if names]
+    if problems:
+        raise CheckpointError(f"{source}: {'; '.join(problems)}")

@@ -1,24 +1,23 @@
 """Official checkpoints of every layout, gathered from their files under our names.
 
-Layouts: A hub release (no base LLM), B full ``save_pretrained``, C training checkpoint ``.pth``, D ``.pt`` and the
-exported folder, E a BEATs file alone. Strict: what is missing, unexpected or contradictory is an error that names it.
+Layouts: A hub release (no base LLM), B full ``save_pretrained``, C training checkpoint ``.pth``, D ``.pt``
+and the exported folder, E a BEATs file alone. What is missing, unexpected or contradictory is an error.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig
 
-from naturelm_audio.errors import CheckpointError
-from naturelm_audio.layouts import (
+from naturelm_audio.checkpoint.layouts import (
     AUDIO_PARTS,
     EMBEDDING,
     HEAD,
@@ -30,9 +29,8 @@ from naturelm_audio.layouts import (
     to_ours,
     translate,
 )
-from naturelm_audio.model import BeatsConfig
-from naturelm_audio.sources import Source, local_path, locate
-from naturelm_audio.tensors import (
+from naturelm_audio.checkpoint.sources import Source, local_path, locate
+from naturelm_audio.checkpoint.tensors import (
     PICKLE_SUFFIXES,
     Stored,
     Weights,
@@ -44,8 +42,11 @@ from naturelm_audio.tensors import (
     read_json,
     shown,
     stored_tensors,
+    weight_files,
 )
-from naturelm_audio.unpickle import load_pickle, plain
+from naturelm_audio.checkpoint.unpickle import load_pickle, plain
+from naturelm_audio.errors import CheckpointError
+from naturelm_audio.model import BeatsConfig
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +61,20 @@ class Checkpoint:
 
     arguments: Arguments
     weights: Weights
-    folder: Path
-    files: tuple[Path, ...] = field(default=())
+    path: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of the settings are looked for first."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    def part(self, *, llm: bool) -> dict[str, Stored]:
+        """Return the language model's tensors, or all others (unknown names included)."""
+        return {
+            name: stored
+            for name, stored in self.weights.items()
+            if (to_ours(name) or "").startswith("language_model.") is llm
+        }
 
 
 @dataclass(frozen=True)
@@ -70,10 +83,9 @@ class BeatsFile:
 
     config: BeatsConfig
     weights: Weights
-    files: tuple[Path, ...]
 
 
-# --- opening ----------------------------------------------------------------------------------------------------
+# --- opening ---
 
 
 def open_checkpoint(path: Path, arguments: Mapping[str, Any] | None = None) -> Checkpoint | BeatsFile:
@@ -87,26 +99,19 @@ def open_checkpoint(path: Path, arguments: Mapping[str, Any] | None = None) -> C
         CheckpointError: no layout is recognised, or its settings are missing or not supported.
     """
     file = _weights_file(path) if path.is_dir() else path
-    if file.suffix in PICKLE_SUFFIXES:
-        content = load_pickle(file)
-        if isinstance(content, dict) and "cfg" in content:
-            return _beats_file(content, file)
-        weights = stored_tensors(model_entry(content, file), file)
-        own_settings = plain(content.get("config")) if isinstance(content, dict) else None
-    else:
-        weights, own_settings = open_weights(path), None
-    read = _arguments_beside(file, arguments, own_settings)
-    return Checkpoint(read, weights, file.parent, tuple(sorted({stored.path for stored in weights.values()})))
+    if file.suffix not in PICKLE_SUFFIXES:
+        return Checkpoint(_arguments_for(file, arguments, None), open_weights(path), path)
+    content = load_pickle(file)
+    if isinstance(content, dict) and "cfg" in content:
+        return _beats_file(content, file)
+    weights = stored_tensors(model_entry(content, file), file)
+    return Checkpoint(_arguments_for(file, arguments, plain(content.get("config"))), weights, path)
 
 
 def _weights_file(folder: Path) -> Path:
-    """Return the file of a folder that holds its weights (or the first thing that leads to them)."""
+    """Return the file of a folder that holds its weights, or its first shard."""
     if has_weights(folder):
-        return next(
-            path
-            for path in sorted(folder.iterdir())
-            if path.name.startswith(("model.saf", "pytorch_model.bin"))
-        )
+        return weight_files(folder)[0]
     if (folder / _EXPORT).is_file() and (folder / "model.pt").is_file():
         return folder / "model.pt"
     found = sorted(path for path in folder.iterdir() if path.suffix in (".pt", ".pth"))
@@ -114,15 +119,16 @@ def _weights_file(folder: Path) -> Path:
         return found[0]
     if found:
         raise CheckpointError(
-            f"{folder}: {len(found)} checkpoints here ({shown(p.name for p in found)}): name one file"
+            f"{folder}: {len(found)} checkpoints here: name one of {shown(p.name for p in found)}"
         )
     raise CheckpointError(
-        f"{folder}: no checkpoint here; looked for model.safetensors, model.pt with {_EXPORT}, and one .pth or .pt file"
+        f"{folder}: no model here; looked for model.safetensors (or its shards), model.pt with {_EXPORT}, "
+        "and one .pth or .pt file"
     )
 
 
-def _arguments_beside(file: Path, given: Mapping[str, Any] | None, stored: Any) -> Arguments:  # noqa: ANN401
-    """Return the settings: given ones, else those beside the file, else those a training checkpoint carries."""
+def _arguments_for(file: Path, given: Mapping[str, Any] | None, stored: Any) -> Arguments:
+    """Return the settings: given ones, else those beside the file, else those in a training file."""
     if given:
         return read_arguments(given, file, yaml=True)
     config, export = file.parent / "config.json", file.parent / _EXPORT
@@ -133,8 +139,8 @@ def _arguments_beside(file: Path, given: Mapping[str, Any] | None, stored: Any) 
     if isinstance(stored, dict) and isinstance(stored.get("model"), dict):
         return read_arguments(stored["model"], file, yaml=True)
     raise CheckpointError(
-        f"{file}: the model's settings are not in this file; put its config.json or {_EXPORT} beside it, or pass "
-        "--cfg-path with the YAML file that it was trained with"
+        f"{file}: the model's settings are not in this file: put its config.json or {_EXPORT} beside it, or "
+        "name the YAML file that it was trained with (--cfg-path, arguments= in Python)"
     )
 
 
@@ -156,10 +162,10 @@ def _beats_file(content: dict[str, Any], path: Path) -> BeatsFile:
     state = model_entry({"model": content.get("model")}, path)
     found = translate(prefixed(stored_tensors(state, path), "beats."))
     predictor = any(name.startswith(PREDICTOR) for name in found)
-    return BeatsFile(beats_config(given, path, predictor=predictor), found, (path,))
+    return BeatsFile(beats_config(given, path, predictor=predictor), found)
 
 
-# --- the audio half ---------------------------------------------------------------------------------------------
+# --- the audio half ---
 
 
 def audio_tensors(checkpoint: Checkpoint) -> dict[str, Stored]:
@@ -168,7 +174,7 @@ def audio_tensors(checkpoint: Checkpoint) -> dict[str, Stored]:
     Raises:
         CheckpointError: a file that must supply them is missing, or they contradict each other.
     """
-    found = translate(checkpoint.weights, known_llm=False)
+    found = translate(checkpoint.part(llm=False))
     arguments, folder = checkpoint.arguments, checkpoint.folder
     tower = {name for name in found if name.startswith(AUDIO_PARTS[0])}
     if not tower - {_BIAS_TABLE}:
@@ -177,12 +183,16 @@ def audio_tensors(checkpoint: Checkpoint) -> dict[str, Stored]:
         source = _named_file(arguments["audio_llama_proj_model"], folder, "audio_llama_proj.pt")
         if source is not None:
             _merge(found, _projection(source))
-    if not arguments["beats_cfg"].get("finetuned_model", True) or not {
-        f"{PREDICTOR}weight",
-        f"{PREDICTOR}bias",
-    } <= set(found):
+    if not _has_predictor(arguments, found):
         found = {name: stored for name, stored in found.items() if not name.startswith(PREDICTOR)}
     return found
+
+
+def _has_predictor(arguments: Arguments, found: Weights) -> bool:
+    """Return whether the encoder has its tagger: the tensors may be there unused, or be left out."""
+    given = arguments["beats_cfg"]
+    config = beats_config(given, arguments.path, yaml=arguments.yaml)
+    return config.finetuned_model and any(name.startswith(PREDICTOR) for name in found)
 
 
 def _merge(found: dict[str, Stored], more: Weights) -> None:
@@ -197,8 +207,8 @@ def _frozen_encoder(arguments: Arguments, folder: Path) -> Weights:
     path = _named_file(arguments["beats_path"], folder, "beats.pt")
     if path is None:
         raise CheckpointError(
-            f"{folder}: the checkpoint holds no audio encoder (it was frozen in training) and its settings name no "
-            "beats_path; put the BEATs file it was trained with beside it as beats.pt"
+            f"{folder}: the checkpoint holds no audio encoder (it was frozen in training) and its settings "
+            "name no beats_path: put the BEATs file that it was trained with beside it as beats.pt"
         )
     opened = load_pickle(path)
     if not isinstance(opened, dict) or "cfg" not in opened:
@@ -225,16 +235,15 @@ def _named_file(name: str | None, folder: Path, beside: str) -> Path | None:
     return found
 
 
-# --- the language model -----------------------------------------------------------------------------------------
+# --- the language model ---
 
 
 @dataclass(frozen=True)
 class Base:
-    """The base language model's folder, its configuration, and its own tensors where they are needed."""
+    """The base language model's folder and its configuration."""
 
     source: Source
-    config: PreTrainedConfig
-    files: tuple[Path, ...] = ()
+    config: Any
 
     @property
     def tied(self) -> bool:
@@ -251,20 +260,13 @@ def open_base(checkpoint: Checkpoint, llama: str | Path | None) -> Base:
     name = llama or checkpoint.arguments["llama_path"]
     if not name:
         raise CheckpointError(f"{checkpoint.arguments.path}: llama_path is missing{LLAMA_HINT}")
-    weights = not _llm_names(checkpoint.weights)
-    source = locate(name, beside=None if llama else checkpoint.folder, weights=weights, hint=LLAMA_HINT)
-    return Base(source, text_config(source.path))
-
-
-def text_config(folder: Path) -> PreTrainedConfig:
-    """Return the configuration of the language model in a folder.
-
-    Raises:
-        CheckpointError: there is none, or of an unknown kind.
-    """
+    needed = not any(".layers." in name and ".lora_" not in name for name in checkpoint.part(llm=True))
+    beside = None if llama else checkpoint.folder
+    source = locate(name, beside=beside, weights=needed, hint=LLAMA_HINT)
+    folder = source.path
     read_json(folder / "config.json")  # says clearly if it is missing or damaged
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return Base(source, AutoConfig.from_pretrained(folder, local_files_only=True))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: not the configuration of a language model: {error}") from None
 
@@ -273,34 +275,36 @@ def llm_tensors(checkpoint: Checkpoint, base: Base) -> tuple[dict[str, Stored], 
     """Return the LLM's tensors under our names and its vocabulary's size, base weights from either place.
 
     Raises:
-        CheckpointError: some but not all base tensors, another base model, or aliases that differ.
+        CheckpointError: another base model, adapters of another rank, or aliases that differ.
     """
-    names = {
-        name: stored
-        for name, stored in checkpoint.weights.items()
-        if (to_ours(name) or "").startswith("language_model.")
-    }
-    found = translate(names, tied=base.tied)
-    adapters = {name for name in found if ".lora_" in name}
+    found = translate(checkpoint.part(llm=True), tied=base.tied)
+    _check_rank(found, checkpoint.arguments)
     aliases = {EMBEDDING, HEAD} if base.tied else {EMBEDDING}
-    opened = _base_tensors(base, required=not set(found) - adapters - aliases)
+    complete = any(".lora_" not in name and name not in aliases for name in found)
+    opened = _base_tensors(base, required=not complete)
     embedding = found.get(EMBEDDING) or opened.get(EMBEDDING)
     if embedding is None or len(embedding.shape) != 2:
-        raise CheckpointError(f"{checkpoint.folder}: no embedding table in the checkpoint or its base model")
+        raise CheckpointError(
+            f"{checkpoint.path}: no embedding table, neither here nor in {base.source.path}"
+        )
+    _check_same_base(embedding, opened.get(EMBEDDING), base)
     rows = embedding.shape[0]
-    _check_same_base(embedding, opened.get(EMBEDDING), int(base.config.vocab_size), base)
-    if not set(found) - adapters - aliases:
-        for name, stored in opened.items():
-            found.setdefault(name, stored)
-        if HEAD in found and not base.tied:
+    if (
+        not complete
+    ):  # some of the base's tensors but not all: the comparison with the model names the missing
+        found = opened | found
+        if HEAD in found:
             found[HEAD] = with_pad_row(found[HEAD], rows)
     return found, rows
 
 
-def _llm_names(weights: Weights) -> list[str]:
-    """Return the base LLM's tensors in a checkpoint, adapters and embedding aliases apart."""
-    ours = {name: to_ours(name) or "" for name in weights}
-    return [n for n, o in ours.items() if o.startswith("language_model.model.layers.") and ".lora_" not in o]
+def _check_rank(found: Weights, arguments: Arguments) -> None:
+    first = next((stored for name, stored in found.items() if name.endswith(".lora_A.weight")), None)
+    if first is not None and first.shape[:1] != (arguments.lora_rank,):
+        setting = f"lora_rank is {arguments.lora_rank}" if arguments.lora_rank else "lora is false"
+        raise CheckpointError(
+            f"{first.path}: adapters of rank {first.shape[0]}, but {setting} in {arguments.path}"
+        )
 
 
 def _base_tensors(base: Base, *, required: bool) -> dict[str, Stored]:
@@ -317,20 +321,22 @@ def _base_tensors(base: Base, *, required: bool) -> dict[str, Stored]:
     return kept
 
 
-def _check_same_base(ours: Stored, base: Stored | None, base_rows: int, opened: Base) -> None:
-    """Check by the embedding tables that the checkpoint was trained on this base model, up to the added pad row."""
-    rows = base.shape[0] if base is not None else base_rows
-    where = f"{opened.source.path}: this is not the base model of {ours.path}"
+def _check_same_base(ours: Stored, base: Stored | None, opened: Base) -> None:
+    """Check by the embedding tables that this is the base model, up to the added pad row."""
+    rows = base.shape[0] if base is not None else int(opened.config.vocab_size)
+    where = f"{opened.source.path}: not the base model of {ours.path}"
     if ours.shape[0] not in (rows, rows + 1):
         raise CheckpointError(
             f"{where}: {rows} rows in its embedding table, {ours.shape[0]} in the checkpoint's"
         )
     if base is None or base is ours:
         return
-    if base.shape[1] != ours.shape[1]:
-        raise CheckpointError(f"{where}: its width is {base.shape[1]}, the checkpoint's {ours.shape[1]}")
+    if base.shape[1:] != ours.shape[1:]:
+        raise CheckpointError(
+            f"{where}: vectors of {base.shape[1]} numbers, {ours.shape[1]} in the checkpoint"
+        )
     if not equal(base.read(), ours.read()[:rows]):
-        raise CheckpointError(f"{where}: their embedding tables differ{LLAMA_HINT}")
+        raise CheckpointError(f"{where}: the common rows of their embedding tables differ")
 
 
 def with_pad_row(head: Stored, rows: int) -> Stored:

@@ -34,6 +34,10 @@ class BeatsModel(nn.Module):
         self.encoder = BeatsEncoder(config)
         self.predictor = nn.Linear(config.encoder_embed_dim, config.predictor_class) if config.finetuned_model else None
 
+    def train(self, mode: bool = True) -> BeatsModel:
+        """Itself; a frozen encoder stays in evaluation mode, so that layer drop and batch norms leave it alone."""
+        return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
+
     def forward(self, waveform: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Patch vectors (B, P, C) of ``waveform`` (B, N) at 16 kHz; P = 8 * (F // 16).
 
@@ -266,7 +270,7 @@ def relative_position_bucket(offset: Tensor, num_buckets: int, max_distance: int
 @lru_cache(maxsize=16)
 def _offset_buckets(patches: int, num_buckets: int, max_distance: int) -> Tensor:
     """Buckets (2P - 1,) of the offsets -(P - 1) .. P - 1; on the CPU, as the logarithm must round as in training."""
-    with torch.device("cpu"):
+    with torch.inference_mode(False), torch.device("cpu"):  # cached in inference, used in training too
         return relative_position_bucket(torch.arange(-(patches - 1), patches), num_buckets, max_distance)
 
 

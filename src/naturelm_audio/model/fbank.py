@@ -51,13 +51,13 @@ def fbank(waveform: Tensor) -> Tensor:
 
 
 # Cached by (dtype, device) and never buffers of a module: `from_pretrained` builds modules without storage, and
-# buffers computed there come back with wrong values.
+# buffers computed there come back with wrong values. Made outside inference mode, so that training can use them later.
 @lru_cache(maxsize=8)
 def _povey_window(dtype: torch.dtype, device: str) -> Tensor:
     """Kaldi's default window (400,), a symmetric Hann window to the power 0.85."""
-    with torch.device("cpu"):
+    with torch.inference_mode(False), torch.device("cpu"):
         window = torch.hann_window(FRAME_LENGTH_SAMPLES, periodic=False, dtype=dtype).pow(0.85)
-    return window.to(device)
+        return window.to(device)
 
 
 @lru_cache(maxsize=8)
@@ -65,7 +65,7 @@ def _mel_weights(dtype: torch.dtype, device: str) -> Tensor:
     """Triangular weights (128, 257), linear in mel and not area-normalised; the Nyquist bin has weight 0."""
     lowest, highest = _mel_number(LOWEST_HZ), _mel_number(SAMPLE_RATE_HZ / 2)
     step = (highest - lowest) / (MEL_BANDS + 1)
-    with torch.device("cpu"):
+    with torch.inference_mode(False), torch.device("cpu"):
         band = torch.arange(MEL_BANDS).unsqueeze(1)
         bin_hz = SAMPLE_RATE_HZ / FFT_SAMPLES * torch.arange(FFT_SAMPLES // 2)
         bin_mel = 1127.0 * (1.0 + bin_hz / 700.0).log().unsqueeze(0)
@@ -73,7 +73,7 @@ def _mel_weights(dtype: torch.dtype, device: str) -> Tensor:
         left, centre, right = (lowest + (band + offset) * step for offset in (0.0, 1.0, 2.0))
         rising, falling = (bin_mel - left) / (centre - left), (right - bin_mel) / (right - centre)
         weights = torch.minimum(rising, falling).clamp_min(0.0)
-    return torch.nn.functional.pad(weights, (0, 1)).to(device=device, dtype=dtype)
+        return torch.nn.functional.pad(weights, (0, 1)).to(device=device, dtype=dtype)
 
 
 def _mel_number(frequency_hz: float) -> float:

@@ -206,11 +206,12 @@ class _Run:
         return (piece.window.index + 1) * len(self.questions) <= self.done.get(piece.source.name, 0)
 
     def _row(self, piece: _Piece, question: str, **values: Any) -> Answer:
+        start_seconds, end_seconds = piece.window.seconds_in_file(self.speed_factor)
         return self._answer(
             piece.source,
             question,
-            start_seconds=round(piece.window.start_seconds * self.speed_factor, 6),
-            end_seconds=round(piece.window.end_seconds * self.speed_factor, 6),
+            start_seconds=start_seconds,
+            end_seconds=end_seconds,
             **values,
         )
 
@@ -232,8 +233,9 @@ class _Run:
             query=question,
             channel=self.channel,
             speed_factor=self.speed_factor if self.speed_factor != 1.0 else None,
-            model=provenance.model,
-            model_revision=provenance.revision,
+            model=provenance.model_name,
+            # Local weights have no revision; their own hash names them as well.
+            model_revision=provenance.model_revision or provenance.weights_fingerprint[:12],
             version=naturelm_audio.__version__,
             **values,
         )
@@ -261,15 +263,15 @@ def _read(
     source: Recording | Clip, plan: WindowPlan, channel: int | None, speed_factor: float
 ) -> Iterator[_Piece | _End]:
     """The windows of one source, then its end."""
-    windows, last_end = 0, 0.0
+    windows, duration_seconds = 0, None
     try:
         for window, samples in plan.cut(_blocks(source, channel, speed_factor)):
-            windows, last_end = windows + 1, window.end_seconds
+            windows, duration_seconds = windows + 1, window.seconds_in_file(speed_factor)[1]
             yield _Piece(source, window, samples)
     except AudioError as error:
         yield _End(source, windows, None, error)
     else:
-        yield _End(source, windows, round(last_end * speed_factor, 6), None)
+        yield _End(source, windows, duration_seconds, None)
 
 
 def _read_ahead(

@@ -1,6 +1,6 @@
 """The documentation's commands and snippets, run as a reader would (P1: every command of the README works).
 
-A fenced block of `sh` or `python` runs unless the line above it says `<!-- not run: needs ... -->`. Option names
+A fenced block of `sh` or `python` runs unless the line above says `<!-- not run: needs ... -->`. Option names
 and imports are checked in every block. Blocks run in a copy of what they name, so nothing is left behind.
 """
 

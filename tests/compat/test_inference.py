@@ -138,7 +138,7 @@ def test_I4_a_hop_of_nothing_is_refused(pipeline, hop):
 
 
 def test_a_recording_that_is_too_short_is_an_error(pipeline):
-    with pytest.raises(AudioError, match="short"):
+    with pytest.raises(AudioError, match=r"recording 2: .*0\.5 s"):
         pipeline([tone(3.0), tone(0.1)], QUESTION)
 
 

@@ -266,9 +266,11 @@ def open_base(checkpoint: Checkpoint, llama: str | Path | None) -> Base:
     folder = source.path
     read_json(folder / "config.json")  # says clearly if it is missing or damaged
     try:
-        return Base(source, AutoConfig.from_pretrained(folder, local_files_only=True))
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: not the configuration of a language model: {error}") from None
+    config._name_or_path = ""  # else saved folders would hold this machine's paths
+    return Base(source, config)
 
 
 def llm_tensors(checkpoint: Checkpoint, base: Base) -> tuple[dict[str, Stored], int]:

@@ -20,9 +20,11 @@ LAYERS = [
     "checkpoint.adapters checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading",
     "checkpoint.tower checkpoint sequence",
     "records metadata journal formats labels progress generate score pipeline metrics beans",
-    "train train.augment train.annotations train.questions train.data train.settings train.teacher",
-    "train.heads train.synthetic train.tokenizer train.build train.batches train.evaluate train.loop",
-    "train.__main__ cluster serve webapp cli __main__",
+    "runs",
+    "train train.manifest.problems train.manifest.seeding train.manifest.tables train.manifest train.augment",
+    "train.annotations train.questions train.data train.settings train.teacher train.heads train.synthetic",
+    "train.tokenizer train.build train.batches train.evaluate train.loop train.__main__",
+    "cluster serve webapp cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]
 COMMANDS = {"cli", "train.__main__"}  # import inside their functions, so that help is quick

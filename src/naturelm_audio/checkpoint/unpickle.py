@@ -7,6 +7,7 @@ every other class or function becomes an inert stand-in that keeps its arguments
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath
@@ -81,7 +82,9 @@ def load_pickle(path: Path) -> Any:
         CheckpointError: the file is no such file, or is damaged.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle versions that this reader may not know: the next one does
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, AttributeError, KeyError):

@@ -170,7 +170,7 @@ def test_every_sample_is_in_a_window(plan, total):
 @given(st.one_of(plans(), plans(gaps=True)), totals)
 def test_windows_advance_and_fit_the_model(plan, total):
     found = plan.windows(total)
-    longest = min(plan.window_length_seconds, plan.model_max_seconds) * RATE
+    longest = round(min(plan.window_length_seconds, plan.model_max_seconds) * RATE)
     for index, window in enumerate(found):
         assert window.index == index
         assert 0 <= window.start_sample < window.end_sample <= total
@@ -253,11 +253,11 @@ def test_what_came_before_a_fault_is_heard_and_then_the_fault_is_raised():
         yield np.zeros(250, np.float32)
         raise AudioError("broken at 2.5 s")
 
-    heard = []
-    with pytest.raises(AudioError, match=r"broken at 2\.5 s"):
-        for window, _ in WindowPlan(1, 1, sample_rate_hz=RATE).cut(blocks()):
-            heard.append((window.start_seconds, window.end_seconds))
+    windows = WindowPlan(1, 1, sample_rate_hz=RATE).cut(blocks())
+    heard = [(window.start_seconds, window.end_seconds) for window, _ in itertools.islice(windows, 3)]
     assert heard == [(0, 1), (1, 2), (2, 2.5)]
+    with pytest.raises(AudioError, match=r"broken at 2\.5 s"):
+        next(windows)
 
 
 def test_a_fault_before_the_shortest_window_is_the_fault_itself():

@@ -94,12 +94,11 @@ def stream(
     _require_positive("block_seconds", block_seconds)
     if not 0 <= start_seconds < math.inf:
         raise OptionsError(f"start_seconds must be 0 or more, not {start_seconds}")
-    if duration_seconds is not None:
-        _require_positive("duration_seconds", duration_seconds)
     speed = _as_fraction(speed_factor)
     first = round(start_seconds / float(speed) * sample_rate_hz)
     end = None
-    if duration_seconds is not None and duration_seconds < math.inf:
+    if duration_seconds is not None:
+        _require_positive("duration_seconds", duration_seconds)
         end = max(first + 1, round((start_seconds + duration_seconds) / float(speed) * sample_rate_hz))
     block_samples = max(1, round(block_seconds * sample_rate_hz))
     return _stream(Path(path), speed / sample_rate_hz, channel, first, end, block_samples)
@@ -142,7 +141,7 @@ def resample(samples: FloatArray, from_hz: float, to_hz: float) -> FloatArray:
 
 
 def as_waveform(
-    samples: Any,  # noqa: ANN401 - anything that numpy can take: list, array, tensor
+    samples: Any,
     sample_rate_hz: float = SAMPLE_RATE_HZ,
     *,
     channel_axis: int | None = None,
@@ -208,11 +207,9 @@ def _stream(
                 )
             yield block
     if not heard:
-        place = "after the end of the recording" if first else "but holds less than one sample"
-        start_seconds = float(first * seconds_per_sample)
-        raise AudioError(
-            f"the span starts at {start_seconds:g} s, {place}", path=shown_path(path), code="audio_empty"
-        )
+        seconds = float(first * seconds_per_sample)
+        message = f"ends before {seconds:g} s" if first else "holds no sound, or less than one sample of it"
+        raise AudioError(message, path=shown_path(path), code="audio_empty")
 
 
 def _aligned_start(first: int, per_sample: Fraction) -> int:
@@ -328,7 +325,7 @@ def _require_positive(name: str, number: float) -> None:
 # --- arrays -----------------------------------------------------------------------------------------------
 
 
-def _as_array(samples: Any) -> npt.NDArray[Any]:  # noqa: ANN401 - see as_waveform
+def _as_array(samples: Any) -> npt.NDArray[Any]:
     """Return numbers as an array; tensors are recognised by what they can do, so torch isn't imported."""
     if hasattr(samples, "detach") and hasattr(samples, "cpu"):
         samples = samples.detach().cpu()

@@ -117,14 +117,15 @@ class _SoundFileSource:
         buffer = np.empty((block_frames, self.info.channels), np.float32)
         position = self._seek(start_frame)
         while True:
-            count, failure = self._read(buffer, position)
+            count, failed = self._read(buffer)
             skipped = min(count, max(0, start_frame - position))
             position += count
             if count > skipped:
                 yield buffer[skipped:count]
-            if failure is not None:
-                raise self._broken(position) from failure
-            if not count and not self._go_on_behind_end():
+            # Where the header gives no length (FLAC written into a pipe), libsndfile fails at the very end.
+            if failed and self.info.frames is not None:
+                raise self._broken(position)
+            if failed or (not count and not self._go_on_behind_end()):
                 break
         if self._format == "FLAC" and self.info.frames is not None and position < self.info.frames:
             raise self._broken(position)
@@ -135,13 +136,16 @@ class _SoundFileSource:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _read(self, buffer: FloatArray, position: int) -> tuple[int, soundfile.SoundFileError | None]:
-        """Fill the buffer; return the number of frames and the fault that ended them, if any."""
+    def _read(self, buffer: FloatArray) -> tuple[int, bool]:
+        """Fill the buffer; return the number of frames, and whether a fault ended them."""
+        buffer.fill(np.nan)
         try:
-            return self._file.buffer_read_into(buffer.data, "float32"), None
-        except soundfile.SoundFileError as error:
-            # What decoded before the fault is in the buffer; only the count was lost with the exception.
-            return min(max(0, self._file.tell() - position), len(buffer)), error
+            # The array, not its memoryview: with one in an exception's frames CPython's collector crashes.
+            return self._file.buffer_read_into(buffer, "float32"), False
+        except soundfile.SoundFileError:
+            # The count is lost with the exception; what decoded before the fault is no longer NaN.
+            untouched = np.isnan(buffer[:, 0])
+            return int(untouched.argmax()) if untouched.any() else len(buffer), True
 
     def _seek(self, frame: int) -> int:
         """Go to a frame, or stay at the start if the header can't tell whether it exists; return where."""
@@ -262,7 +266,7 @@ class _MediaSource:
         self._container.close()
 
 
-def _media_seconds(track: Any, container: Any) -> float | None:  # noqa: ANN401 - PyAV is optional
+def _media_seconds(track: Any, container: Any) -> float | None:
     """Return the length that a container claims."""
     if track.duration is not None and track.time_base is not None:
         return float(track.duration * track.time_base)

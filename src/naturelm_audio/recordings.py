@@ -122,10 +122,17 @@ def _in_folder(folder: str, base: str) -> Iterator[Recording]:
             continue
         seen.add(real)
         for entry in _entries(current, must_open=current == folder):
-            if entry.is_dir():
+            if _is_folder(entry):
                 (linked if entry.is_symlink() else waiting).append(entry.path)
             elif _has_audio_suffix(entry.name):
                 yield Recording(Path(entry.path), _name(entry.path, base))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _entries(folder: str, *, must_open: bool) -> list[os.DirEntry[str]]:

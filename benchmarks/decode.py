@@ -3,7 +3,7 @@
     python benchmarks/decode.py [SECONDS] [HOURS]
 
 Speed: one file of SECONDS (default 600) per format and rate, CPU time of one thread. Memory: a WAV of HOURS
-(default 6) and one of 5 minutes, each streamed through windows in a process of its own; their peaks must agree.
+(default 6) and one of 5 minutes, each streamed through windows in its own process; their peaks must agree.
 """
 
 from __future__ import annotations

@@ -98,7 +98,9 @@ def test_a_narrow_nucleus_is_greedy(toy_model: Any, requests_: list[Request]) ->
 
 @pytest.mark.parametrize("beams", [1, 3])
 @torch.no_grad()
-def test_M7_log_probabilities_are_those_of_the_model(beams: int, toy_model: Any, requests_: list[Request]) -> None:
+def test_M7_log_probabilities_are_those_of_the_model(
+    beams: int, toy_model: Any, requests_: list[Request]
+) -> None:
     generator = Generator(toy_model, options(num_beams=beams))
     for request, answer in zip(requests_, generator.answer(requests_), strict=True):
         losses = answer_loss(toy_model, [generator._embed(request)], [answer.token_ids])
@@ -122,7 +124,10 @@ def test_M5_every_row_stops_at_its_own_end(
 
 
 def test_max_new_tokens(toy_model: Any, requests_: list[Request]) -> None:
-    assert all(len(answer.token_ids) <= 3 for answer in Generator(toy_model, options(max_new_tokens=3)).answer(requests_))
+    assert all(
+        len(answer.token_ids) <= 3
+        for answer in Generator(toy_model, options(max_new_tokens=3)).answer(requests_)
+    )
 
 
 def test_running_out_of_memory_halves_the_batch_once(
@@ -161,7 +166,9 @@ def test_a_single_row_that_does_not_fit_is_an_error(
         Generator(toy_model, options(), batch_size=4).answer(requests_)
 
 
-def test_other_errors_pass_through(toy_model: Any, requests_: list[Request], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_pass_through(
+    toy_model: Any, requests_: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(**_: Any) -> None:
         raise RuntimeError("something else")
 

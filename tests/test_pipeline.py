@@ -1,4 +1,4 @@
-"""Recordings x questions -> rows: complete, in order, each window heard once, whatever the batch or the state of a file."""
+"""Recordings x questions -> rows: complete, in order, each window heard once, whatever the batch."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def test_I1_I2_every_window_to_the_true_end(pipeline: Pipeline, folder: Path) ->
         ("site/b.FLAC", 20.0, 25.0),
     ]
     assert all(row.error is None and row.output is not None for row in rows)
-    assert all(0.0 < (row.confidence or 0.0) <= 1.0 and row.confidence_kind == "token_probability" for row in rows)
+    assert all(
+        0.0 < (row.confidence or 0.0) <= 1.0 and row.confidence_kind == "token_probability" for row in rows
+    )
 
 
 def test_rows_say_which_model_made_them(pipeline: Pipeline, folder: Path) -> None:
@@ -140,7 +142,9 @@ def test_windows_on_file_are_not_heard_again(
 ) -> None:
     heard: list[int] = []
     original = pipeline.generator.encode
-    monkeypatch.setattr(pipeline.generator, "encode", lambda clips: heard.append(len(clips)) or original(clips))
+    monkeypatch.setattr(
+        pipeline.generator, "encode", lambda clips: heard.append(len(clips)) or original(clips)
+    )
     list(pipeline.ask(folder, QUESTIONS, done={"a.wav": 4, "c.wav": 1, "site/b.FLAC": 2}))
     assert sum(heard) == 3
 
@@ -148,18 +152,25 @@ def test_windows_on_file_are_not_heard_again(
 def test_callback_comes_after_a_recordings_last_row(pipeline: Pipeline, folder: Path) -> None:
     not_audio(folder / "b_bad.wav")
     seen: list[Any] = []
-    rows = 0
-    for _ in pipeline.ask(
-        folder, QUESTIONS, on_recording_done=lambda recording, *facts: seen.append((rows, recording.name, *facts))
-    ):
-        rows += 1
+    rows: list[Answer] = []
+
+    def note(recording: Any, *facts: Any) -> None:
+        seen.append((len(rows), recording.name, *facts))
+
+    for row in pipeline.ask(folder, QUESTIONS, on_recording_done=note):
+        rows.append(row)  # one by one: the callback counts them
     assert [entry[:4] for entry in seen] == [
         (4, "a.wav", 2, 4),
         (5, "b_bad.wav", 0, 1),
         (7, "c.wav", 1, 2),
         (13, "site/b.FLAC", 3, 6),
     ]
-    assert [entry[5] for entry in seen] == [pytest.approx(19.9), None, pytest.approx(3.0), pytest.approx(25.0)]
+    assert [entry[5] for entry in seen] == [
+        pytest.approx(19.9),
+        None,
+        pytest.approx(3.0),
+        pytest.approx(25.0),
+    ]
     assert [bool(entry[4]) for entry in seen] == [False, True, False, False]
 
 
@@ -172,7 +183,9 @@ def test_memory_does_not_fit_a_single_window(
     monkeypatch.setattr(pipeline.model.language_model, "generate", never)
     rows = list(pipeline.ask(folder / "a.wav", QUESTIONS))
     assert len(rows) == 4
-    assert all((row.error or "").startswith("out_of_memory: ") and row.start_seconds is not None for row in rows)
+    assert all(
+        (row.error or "").startswith("out_of_memory: ") and row.start_seconds is not None for row in rows
+    )
 
 
 def test_speed_factor_maps_times_back(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Questions about encoded audio -> answers with their log-probabilities, in batches that never change an answer.
+"""Questions about encoded audio -> answers with their log-probabilities, in batches that never change an
+answer.
 
-Rows of a batch are padded on the left and stop each on its own, so an answer is the same alone, in any batch and in any
-order (exact in float32; in lower precision ties may break differently). Sampling draws from a stream of its own for
-every request, so that holds for random answers too. Knows nothing of files or windows.
+Rows of a batch are padded on the left and stop each on its own, so an answer is the same alone, in any batch
+and in any order (exact in float32; in lower precision ties may break differently). Sampling draws from a
+stream of its own for every request, so that holds for random answers too. Knows nothing of files or windows.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One question: the filled prompt with a placeholder per clip, the clips' vectors, and a key for random draws.
+    """One question: the filled prompt with a placeholder per clip, the clips' vectors, and a key for random
+    draws.
 
-    ``audio``: each (tokens, D) from :meth:`Generator.encode`. ``key``: any text that names the request; equal keys
-    draw equal random numbers, whatever else is in the batch.
+    ``audio``: each (tokens, D) from :meth:`Generator.encode`. ``key``: any text that names the request; equal
+    keys draw equal random numbers, whatever else is in the batch.
     """
 
     prompt: str
@@ -63,7 +65,7 @@ class Generated:
 
     @property
     def confidence(self) -> float:
-        """Geometric mean of the token probabilities, in [0, 1]: how expected the wording was, not how true it is."""
+        """Geometric mean of the token probabilities, in [0, 1]: how expected the words, not how true."""
         return math.exp(min(self.mean_log_probability, 0.0))
 
 
@@ -81,7 +83,11 @@ class Generator:
     """
 
     def __init__(
-        self, model: NatureLMForConditionalGeneration, options: GenerateOptions | None = None, *, batch_size: int = 8
+        self,
+        model: NatureLMForConditionalGeneration,
+        options: GenerateOptions | None = None,
+        *,
+        batch_size: int = 8,
     ) -> None:
         self.model = model
         self.options = options or GenerateOptions()
@@ -90,7 +96,8 @@ class Generator:
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
-        """Audio vectors (tokens, D) of each mono 16 kHz waveform (samples,), padded with zeros as in training.
+        """Audio vectors (tokens, D) of each mono 16 kHz waveform (samples,), padded with zeros as in
+        training.
 
         Clips of one padded length share a batch; a clip's vectors don't depend on its neighbours.
 
@@ -127,7 +134,10 @@ class Generator:
         order = sorted(range(len(rows)), key=lambda row: rows[row].shape[0])
         with merging_alpha(self.model.language_model, options.merging_alpha):
             answers = self._in_batches(
-                order, lambda batch: self._generate([rows[row] for row in batch], [requests[row] for row in batch], options)
+                order,
+                lambda batch: self._generate(
+                    [rows[row] for row in batch], [requests[row] for row in batch], options
+                ),
             )
         placed = dict(zip(order, answers, strict=True))
         return [placed[row] for row in range(len(rows))]
@@ -155,7 +165,9 @@ class Generator:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if rows == 1:
-            raise OutOfMemoryError("out of memory with a single window: use a smaller model, dtype or --num-beams 1")
+            raise OutOfMemoryError(
+                "out of memory with a single window: use a smaller model, dtype or --num-beams 1"
+            )
         self.batch_size = max(rows // 2, 1)
         logger.warning("out of memory with %d rows at once: going on with %d", rows, self.batch_size)
 
@@ -163,10 +175,14 @@ class Generator:
         """The request's positions (S, D)."""
         return embed_prompt(self.model, request.prompt, request.audio, self._ids(request.prompt))
 
-    def _generate(self, rows: list[Tensor], requests: list[Request], options: GenerateOptions) -> list[Generated]:
+    def _generate(
+        self, rows: list[Tensor], requests: list[Request], options: GenerateOptions
+    ) -> list[Generated]:
         """Answers of one batch."""
         longest = max(row.shape[0] for row in rows)
-        embeddings = torch.stack([torch.nn.functional.pad(row, (0, 0, longest - row.shape[0], 0)) for row in rows])
+        embeddings = torch.stack(
+            [torch.nn.functional.pad(row, (0, 0, longest - row.shape[0], 0)) for row in rows]
+        )
         mask = torch.tensor(
             [[0] * (longest - row.shape[0]) + [1] * row.shape[0] for row in rows], device=embeddings.device
         )
@@ -198,8 +214,12 @@ class Generator:
         """Cut a row after its first end token, and decode it."""
         ends = self._end_ids()
         count = next((place + 1 for place, token in enumerate(ids) if token in ends), len(ids))
-        text = self.model.tokenizer.decode(ids[:count], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Generated(text=text, token_ids=tuple(ids[:count]), log_probabilities=tuple(log_probabilities[:count]))
+        text = self.model.tokenizer.decode(
+            ids[:count], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return Generated(
+            text=text, token_ids=tuple(ids[:count]), log_probabilities=tuple(log_probabilities[:count])
+        )
 
     def _end_ids(self) -> list[int]:
         ends = self.model.generation_config.eos_token_id
@@ -244,7 +264,8 @@ class _Recorder(LogitsProcessor):
 class _OwnNoise(LogitsProcessor):
     """Sampling as an argmax over noisy scores ("Gumbel-max"), each row with random numbers of its own.
 
-    The usual draw takes numbers from one stream for the whole batch, so that a row's answer depends on its neighbours.
+    The usual draw takes numbers from one stream for the whole batch, so that a row's answer depends on its
+    neighbours.
     """
 
     def __init__(self, keys: list[str], options: GenerateOptions) -> None:

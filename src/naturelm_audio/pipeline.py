@@ -1,12 +1,13 @@
 """Recordings x questions -> answers, lazily and in order: recording, window, question.
 
-A thread decodes ahead; each window is encoded once and asked every question; windows of different recordings share a
-batch. Memory is bounded by the batch, never by the length of a recording. A recording that can't be read becomes one
-row with ``error`` and the run goes on. Knows nothing of output files.
+A thread decodes ahead; each window is encoded once and asked every question; windows of different recordings
+share a batch. Memory is bounded by the batch, never by the length of a recording. A recording that can't be
+read becomes one row with ``error`` and the run goes on. Knows nothing of output files.
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,8 @@ import numpy as np
 import naturelm_audio
 from naturelm_audio import audio, prompts
 from naturelm_audio.audio import Recording
-from naturelm_audio.errors import AudioError, OptionsError
+from naturelm_audio.checkpoint import load_model
+from naturelm_audio.errors import AudioError, MissingExtraError, OptionsError
 from naturelm_audio.generate import Generator, OutOfMemoryError, Request
 from naturelm_audio.model.naturelm import NatureLMForConditionalGeneration
 from naturelm_audio.options import GenerateOptions
@@ -74,7 +76,8 @@ class Pipeline:
     """Asks one model about recordings.
 
     Args:
-        model: a loaded model, or a name, folder or hub id for :func:`naturelm_audio.load_model`; None is the bundled one.
+        model: a loaded model, or a name, folder or hub id for :func:`naturelm_audio.load_model`; None is the
+            bundled one.
         generate: how to generate; the default is the release's, two beams.
         batch_size: rows (window x question) at once; None chooses by device.
     """
@@ -87,8 +90,6 @@ class Pipeline:
         batch_size: int | None = None,
     ) -> None:
         if not isinstance(model, NatureLMForConditionalGeneration):
-            from naturelm_audio.checkpoint import load_model
-
             model = load_model(model)
         self.model = model
         if batch_size is None:
@@ -115,24 +116,33 @@ class Pipeline:
             queries: one or more questions, each put to every window.
             plan: windows; 10 s without overlap by default.
             channel: 1-based channel of the files; None is the mean of all.
-            speed_factor: 0.1 lets the model hear everything ten times slower; times are mapped back to file seconds.
+            speed_factor: 0.1 lets the model hear everything ten times slower; times are mapped back to file
+                seconds.
             done: rows that are already on file per recording's name; so many are left out at its start.
-            on_recording_done: called after a recording's last row was taken, with the recording, its windows, its rows
-                (those of an earlier run included), an error or None, and its duration in seconds if it was read whole.
+            on_recording_done: called after a recording's last row was taken, with the recording, its windows,
+                its rows (those of an earlier run included), an error or None, and its duration in seconds if
+                it was read whole.
 
         Raises:
             PromptError: a question that can't be asked.
-            AudioError: nothing to listen to at all. (One unreadable recording among others becomes a row with ``error``.)
+            AudioError: nothing to listen to at all. (One unreadable recording among others becomes a row with
+                ``error``.)
         """
         questions = [queries] if isinstance(queries, str) else list(queries)
         prompts.check_queries(questions)
         longest = self.model.config.max_clip_seconds
-        plan = plan or WindowPlan(window_length_seconds=longest, hop_length_seconds=longest, model_max_seconds=longest)
+        plan = plan or WindowPlan(
+            window_length_seconds=longest, hop_length_seconds=longest, model_max_seconds=longest
+        )
         if plan.model_max_seconds > longest:
-            raise OptionsError(f"windows of up to {plan.model_max_seconds:g} s; this model hears {longest:g} s at once")
+            raise OptionsError(
+                f"windows of up to {plan.model_max_seconds:g} s; this model hears {longest:g} s at once"
+            )
         sources = _sources(recordings)
         run = _Run(self.generator, questions, channel, speed_factor, dict(done or {}))
-        for chunk in _chunks(_read_ahead(sources, plan, channel, speed_factor, 4 * self.generator.batch_size), self):
+        for chunk in _chunks(
+            _read_ahead(sources, plan, channel, speed_factor, 4 * self.generator.batch_size), self
+        ):
             yield from run.answers(chunk, on_recording_done)
 
 
@@ -149,7 +159,9 @@ class _Run:
     ) -> None:
         self.generator = generator
         self.questions = questions
-        self.prompts = [prompts.build(question, template=generator.model.config.prompt_template) for question in questions]
+        self.prompts = [
+            prompts.build(question, template=generator.model.config.prompt_template) for question in questions
+        ]
         self.channel = channel
         self.speed_factor = speed_factor
         self.done = done
@@ -245,8 +257,10 @@ def _sources(recordings: Source | Sequence[Source]) -> list[Recording | Clip]:
     """Every recording and clip, in the order given; folders and patterns are expanded."""
     items = [recordings] if isinstance(recordings, (Recording, Clip, str, Path)) else list(recordings)
     sources: list[Recording | Clip] = []
-    for item in items:
-        sources.extend([item] if isinstance(item, (Recording, Clip)) else audio.find_recordings([item]))
+    # Neighbouring paths are looked up together, so that doubles go and equal names are told apart.
+    for is_path, group in itertools.groupby(items, lambda item: isinstance(item, (str, Path))):
+        members = list(group)
+        sources.extend(audio.find_recordings(members) if is_path else members)
     if not sources:
         raise AudioError("no recordings given", code="audio_empty")
     return sources
@@ -255,7 +269,7 @@ def _sources(recordings: Source | Sequence[Source]) -> list[Recording | Clip]:
 def _blocks(source: Recording | Clip, channel: int | None, speed_factor: float) -> Iterable[np.ndarray]:
     """The source as consecutive blocks of samples at the model's rate."""
     if isinstance(source, Clip):
-        return [audio.as_waveform(source.samples, round(source.sample_rate_hz * speed_factor))]
+        return [audio.as_waveform(source.samples, source.sample_rate_hz * speed_factor, channel=channel)]
     return audio.stream(source.path, channel=channel, speed_factor=speed_factor)
 
 
@@ -270,12 +284,18 @@ def _read(
             yield _Piece(source, window, samples)
     except AudioError as error:
         yield _End(source, windows, None, error)
+    except MissingExtraError as error:  # one film among recordings doesn't stop them
+        yield _End(source, windows, None, AudioError(str(error), code="missing_extra"))
     else:
         yield _End(source, windows, duration_seconds, None)
 
 
 def _read_ahead(
-    sources: Sequence[Recording | Clip], plan: WindowPlan, channel: int | None, speed_factor: float, ahead: int
+    sources: Sequence[Recording | Clip],
+    plan: WindowPlan,
+    channel: int | None,
+    speed_factor: float,
+    ahead: int,
 ) -> Iterator[_Piece | _End]:
     """All windows of all sources, decoded by a thread that is at most ``ahead`` windows in front."""
     items: queue.Queue[_Piece | _End | BaseException | None] = queue.Queue(maxsize=ahead)
@@ -296,7 +316,7 @@ def _read_ahead(
                         return
                     put(item)
             put(None)
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
+        except BaseException as error:  # handed to the consumer, which raises it
             put(error)
 
     thread = threading.Thread(target=produce, name="decode-ahead", daemon=True)

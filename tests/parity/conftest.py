@@ -1,4 +1,5 @@
-"""The stored outputs of the official release on small random weights, and a table of how far ours are from them.
+"""The stored outputs of the official release on small random weights, and a table of how far ours are from
+them.
 
 `pytest tests/parity` prints the table at the end.
 """
@@ -49,7 +50,11 @@ def check(record_property: Callable[[str, object], None]) -> Callable[..., None]
     """Compare with a tolerance and keep the difference for the table."""
 
     def compare(name: str, ours: Any, theirs: Any, tolerance: float) -> None:
-        ours = ours.detach().float().numpy() if isinstance(ours, torch.Tensor) else np.asarray(ours, dtype=np.float64)
+        ours = (
+            ours.detach().float().numpy()
+            if isinstance(ours, torch.Tensor)
+            else np.asarray(ours, dtype=np.float64)
+        )
         theirs = np.asarray(theirs, dtype=np.float64)
         assert ours.shape == theirs.shape, f"{name}: {ours.shape} against {theirs.shape}"
         difference = float(np.abs(ours - theirs).max()) if ours.size else 0.0

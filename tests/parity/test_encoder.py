@@ -85,7 +85,9 @@ def test_encoder_with_padding_mask(
 
 
 @torch.no_grad()
-def test_audio_tokens(arrays: Any, batch: torch.Tensor, padding: torch.Tensor, micro: Any, check: Check) -> None:
+def test_audio_tokens(
+    arrays: Any, batch: torch.Tensor, padding: torch.Tensor, micro: Any, check: Check
+) -> None:
     def encode(waveform: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         return micro.get_audio_features(waveform, None if mask is None else ~mask).pooler_output
 

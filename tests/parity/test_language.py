@@ -16,7 +16,12 @@ from naturelm_audio.sequence import answer_loss, embed_prompt, target_ids, text_
 
 Check = Callable[..., None]
 ROWS = {"chirp10": 0, "chirp5pad": 1, "frog": 2, "lazuli": 3}
-SINGLES = {"single0": ("chirp10", 0), "single1": ("frog", 1), "single2": ("lazuli", 2), "single_frog_P0": ("frog", 0)}
+SINGLES = {
+    "single0": ("chirp10", 0),
+    "single1": ("frog", 1),
+    "single2": ("lazuli", 2),
+    "single_frog_P0": ("frog", 0),
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,9 @@ def test_prompts_are_the_official_ones(facts: dict[str, Any]) -> None:
     ],
 )
 @torch.no_grad()
-def test_losses(case: str, rows: list[str], arrays: Any, facts: dict[str, Any], micro: Any, check: Check) -> None:
+def test_losses(
+    case: str, rows: list[str], arrays: Any, facts: dict[str, Any], micro: Any, check: Check
+) -> None:
     padding = torch.from_numpy(np.unpackbits(arrays["batch_padding_mask"], axis=1).astype(bool))
     places = [ROWS[row] for row in rows]
     waveforms = torch.from_numpy(arrays["batch_wav"])[places]
@@ -64,7 +71,8 @@ def test_losses(case: str, rows: list[str], arrays: Any, facts: dict[str, Any], 
     embedded = [embed_prompt(micro, prompt, [clip]) for prompt, clip in zip(filled, audio, strict=True)]
     longest = 6 if "maxtxt6" in case else 160
     targets = [
-        target_ids(micro.tokenizer, text, "<|end_of_text|>", longest, keep_end=False) for text in facts[f"{case}/text"]
+        target_ids(micro.tokenizer, text, "<|end_of_text|>", longest, keep_end=False)
+        for text in facts[f"{case}/text"]
     ]
     ours = answer_loss(micro, embedded, targets)
     check(f"{case}: labels", ours.labels, arrays[f"{case}/labels"], 0.0)
@@ -79,7 +87,13 @@ def test_losses(case: str, rows: list[str], arrays: Any, facts: dict[str, Any], 
 @pytest.mark.parametrize("beams", [1, 2])
 @pytest.mark.parametrize("case", SINGLES)
 def test_single_answers(
-    case: str, beams: int, arrays: Any, facts: dict[str, Any], micro: Any, vectors: list[torch.Tensor], check: Check
+    case: str,
+    beams: int,
+    arrays: Any,
+    facts: dict[str, Any],
+    micro: Any,
+    vectors: list[torch.Tensor],
+    check: Check,
 ) -> None:
     generator = Generator(micro, options(num_beams=beams))
     (answer,) = generator.answer([request(facts, vectors, *SINGLES[case])])
@@ -90,7 +104,12 @@ def test_single_answers(
         expected = scores.gather(1, torch.from_numpy(arrays[f"{stored}/ids"][0])[:, None])[:, 0]
         check(f"{case}, greedy: log-probabilities", list(answer.log_probabilities), expected, 1e-3)
     else:
-        check(f"{case}, beams: score", answer.mean_log_probability, arrays[f"{stored}/sequences_scores"][0], 1e-4)
+        check(
+            f"{case}, beams: score",
+            answer.mean_log_probability,
+            arrays[f"{stored}/sequences_scores"][0],
+            1e-4,
+        )
 
 
 def test_penalties(

@@ -1,7 +1,7 @@
 """The only place that makes prompt text: the chat template and the audio placeholder.
 
-Source: template and placeholder of the released model (model card and paper, section 4.1). The text goes in literally:
-braces have no meaning. Knows nothing of token ids.
+Source: template and placeholder of the released model (model card and paper, section 4.1). The text goes in
+literally: braces have no meaning. Knows nothing of token ids.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from naturelm_audio.errors import PromptError
 AUDIO_TOKEN = "<AudioHere>"
 AUDIO_TAG = f"<Audio>{AUDIO_TOKEN}</Audio>"
 TEMPLATE = (
-    "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\n"
 )
 _TAG = re.compile(re.escape(AUDIO_TAG) + " ?")
 

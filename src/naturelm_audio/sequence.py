@@ -53,7 +53,9 @@ def embed_prompt(
     """
     texts = text_ids(model.tokenizer, prompt) if texts is None else texts
     if len(texts) - 1 != len(audio):
-        raise PromptError(f"the prompt has {len(texts) - 1} {prompts.AUDIO_TOKEN} for {len(audio)} audio clips")
+        raise PromptError(
+            f"the prompt has {len(texts) - 1} {prompts.AUDIO_TOKEN} for {len(audio)} audio clips"
+        )
     parts: list[Sequence[int] | Tensor] = [[model.tokenizer.bos_token_id], texts[0]]
     for vectors, text in zip(audio, texts[1:], strict=True):
         parts += [vectors, text]
@@ -67,7 +69,9 @@ def _embed(model: NatureLMForConditionalGeneration, part: Sequence[int] | Tensor
     return table(torch.tensor(list(part), device=table.weight.device))
 
 
-def target_ids(tokenizer: Any, text: str, end_symbol: str, max_tokens: int, *, keep_end: bool = True) -> list[int]:
+def target_ids(
+    tokenizer: Any, text: str, end_symbol: str, max_tokens: int, *, keep_end: bool = True
+) -> list[int]:
     """Ids of the answer and its end symbol, at most ``max_tokens``.
 
     Args:
@@ -91,7 +95,8 @@ class AnswerLoss:
     """Losses of a batch of answers. Counts are of target tokens.
 
     ``loss`` is the mean over all target tokens of the batch, ``per_example_loss`` (B,) over each row's own;
-    ``correct`` and ``total`` (B,) count tokens whose arg max is right, and all; ``logits`` (B, S, V); ``labels`` (B, S).
+    ``correct`` and ``total`` (B,) count tokens whose arg max is right, and all; ``logits`` (B, S, V);
+    ``labels`` (B, S).
     """
 
     loss: Tensor

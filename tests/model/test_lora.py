@@ -48,9 +48,7 @@ def logits(model: nn.Module) -> torch.Tensor:
         return model(IDS).logits
 
 
-@pytest.mark.filterwarnings(
-    "ignore:`is_gradient_checkpointing`:FutureWarning"
-)
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 def test_equals_peft(kind: str) -> None:
     base = llama(model_type=kind)

@@ -1,16 +1,17 @@
 """BEATs audio encoder: waveform in, one vector per 16 x 16 patch of the log-mel filterbank out.
 
-Symbols: B batch, N samples, F frames, T time steps of 16 frames (160 ms), P = 8 T patches (frequency runs fastest),
-E patch width, C encoder width, H heads, d = C / H.
-Source: Chen et al., "BEATs: Audio Pre-Training with Acoustic Tokenizers" (2023); DeepNorm: Wang et al. (2022); gated
-relative position bias: Chi et al., "XLM-E" (2022), as in WavLM (2022).
-Knows nothing of windows, queries or text. Every attention is scaled dot-product attention with an additive bias.
+Symbols: B batch, N samples, F frames, T time steps of 16 frames (160 ms), P = 8 T patches (frequency runs
+fastest), E patch width, C encoder width, H heads, d = C / H.
+Source: Chen et al., "BEATs: Audio Pre-Training with Acoustic Tokenizers" (2023); DeepNorm: Wang et al.
+(2022); gated relative position bias: Chi et al., "XLM-E" (2022), as in WavLM (2022).
+Every attention is scaled dot-product attention with an additive bias. Knows nothing of windows or text.
 """
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -32,10 +33,12 @@ class BeatsModel(nn.Module):
         same_width = config.embed_dim == config.encoder_embed_dim
         self.post_extract_proj = None if same_width else nn.Linear(config.embed_dim, config.encoder_embed_dim)
         self.encoder = BeatsEncoder(config)
-        self.predictor = nn.Linear(config.encoder_embed_dim, config.predictor_class) if config.finetuned_model else None
+        self.predictor = (
+            nn.Linear(config.encoder_embed_dim, config.predictor_class) if config.finetuned_model else None
+        )
 
     def train(self, mode: bool = True) -> BeatsModel:
-        """Itself; a frozen encoder stays in evaluation mode, so that layer drop and batch norms leave it alone."""
+        """Itself; a frozen encoder stays in evaluation mode: no layer drop, no batch statistics."""
         return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
 
     def forward(self, waveform: Tensor, padding_mask: Tensor | None = None) -> Tensor:
@@ -46,21 +49,33 @@ class BeatsModel(nn.Module):
             padding_mask: (B, N) bool, True where a sample is padding; see :func:`patch_padding_mask`.
 
         Raises:
-            ValueError: too few samples for one time step, a mask of another shape or a row that is all padding.
+            ValueError: too few samples for one time step, a mask of another shape or a row that is all
+            padding.
         """
         features = fbank(waveform)
         mask = None
         if padding_mask is not None:
             if padding_mask.shape != waveform.shape:
-                raise ValueError(f"padding mask {tuple(padding_mask.shape)} for audio {tuple(waveform.shape)}")
+                raise ValueError(
+                    f"padding mask {tuple(padding_mask.shape)} for audio {tuple(waveform.shape)}"
+                )
             mask = patch_padding_mask(padding_mask, features.shape[1], self.config)
         return self.encode_fbank(features, mask)
 
     def encode_fbank(self, features: Tensor, patch_mask: Tensor | None = None) -> Tensor:
-        """Patch vectors (B, P, C) of normalised log-mel ``features`` (B, F, 128); ``patch_mask`` (B, P) True = padding."""
+        """Patch vectors (B, P, C) of normalised log-mel ``features`` (B, F, 128).
+
+        Args:
+            features: from :func:`fbank`.
+            patch_mask: (B, P), True = padding.
+
+        Raises:
+            ValueError: fewer frames than one time step has.
+        """
         if features.shape[1] < self.config.input_patch_size:
             raise ValueError(
-                f"{features.shape[1]} frames of 10 ms are too few for one time step of {self.config.input_patch_size}"
+                f"{features.shape[1]} frames of 10 ms are too few for one time step "
+                f"of {self.config.input_patch_size}"
             )
         image = features.to(self.layer_norm.weight.dtype).unsqueeze(1)  # (B, 1, F, 128)
         grid = self.patch_embedding(image)  # (B, E, T, 8)
@@ -101,7 +116,7 @@ class ConvolutionalStem(nn.Module):
         self.patch_size = patch_size
         self.layers = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(b), nn.GELU())
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in pairwise(widths)
         )
 
     def forward(self, image: Tensor) -> Tensor:
@@ -132,7 +147,7 @@ class BeatsEncoder(nn.Module):
         decay = self.config.layer_wise_gradient_decay_ratio
         for layer in self.layers:
             if self.training and decay != 1.0:
-                states = _ScaleGradient.apply(states, decay)
+                states = _ScaleGradient.apply(states, decay)  # type: ignore[no-untyped-call]
             if self.training and torch.rand(()).item() < self.config.encoder_layerdrop:
                 continue
             states = layer(states, bias, patch_mask)
@@ -141,13 +156,15 @@ class BeatsEncoder(nn.Module):
     def position_bias(self, patches: int) -> Tensor:
         """Ungated bias R (H, P, P) for query i and key j, a function of j - i."""
         offsets = _offset_buckets(patches, self.config.num_buckets, self.config.max_distance)
-        values = self.relative_attention_bias(offsets.to(self.relative_attention_bias.weight.device)).T  # (H, 2P - 1)
-        # Row i is the slice that starts at offset -i: overlapping slices instead of a gather of P * P buckets.
-        return values.unfold(1, patches, 1).flip(1).contiguous()  # (H, P, P); as it stands flip keeps odd strides
+        offsets = offsets.to(self.relative_attention_bias.weight.device)
+        values = self.relative_attention_bias(offsets).T  # (H, 2P - 1)
+        # Row i is the slice that starts at offset -i: overlapping slices, no gather of P * P buckets.
+        # (`flip` alone keeps odd strides, which slow the attention down.)
+        return values.unfold(1, patches, 1).flip(1).contiguous()  # (H, P, P)
 
 
 class PositionalConvolution(nn.Module):
-    """Grouped convolution along the patches with a kernel normalised per position ("weight norm over dim 2")."""
+    """Grouped convolution along the patches, its kernel normalised per position ("weight norm, dim 2")."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
@@ -161,10 +178,25 @@ class PositionalConvolution(nn.Module):
         """(B, P, C) -> (B, P, C), to be added to its input."""
         kernel = self.weight_v.shape[2]
         weight = torch._weight_norm(self.weight_v, self.weight_g, 2)
-        states = functional.conv1d(patches.transpose(1, 2), weight, self.bias, padding=kernel // 2, groups=self.groups)
+        states = functional.conv1d(
+            patches.transpose(1, 2), weight, self.bias, padding=kernel // 2, groups=self.groups
+        )
         if kernel % 2 == 0:  # an even kernel yields one position too many
             states = states[:, :, :-1]
         return functional.gelu(states.transpose(1, 2))
+
+
+class GainLinear(nn.Linear):
+    """A linear layer that knows the gain of its initial weights; transformers asks leaves, not parents."""
+
+    def __init__(self, inputs: int, outputs: int, initial_gain: float) -> None:
+        super().__init__(inputs, outputs)
+        self.initial_gain = initial_gain
+
+
+def deep_norm_gain(config: BeatsConfig) -> float:
+    """DeepNorm keeps updates bounded by shrinking value, output and feed-forward weights at the start."""
+    return (8 * config.encoder_layers) ** -0.25 if config.deep_norm else 1.0
 
 
 class BeatsLayer(nn.Module):
@@ -178,8 +210,8 @@ class BeatsLayer(nn.Module):
         self.activation_dropout = config.activation_dropout
         self.self_attn = GatedAttention(config)
         self.self_attn_layer_norm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, width)
+        gain = deep_norm_gain(config)
+        self.fc1, self.fc2 = GainLinear(width, inner, gain), GainLinear(inner, width, gain)
         self.final_layer_norm = nn.LayerNorm(width)
 
     def forward(self, states: Tensor, bias: Tensor, patch_mask: Tensor | None) -> Tensor:
@@ -199,8 +231,8 @@ class GatedAttention(nn.Module):
         width, self.heads = config.encoder_embed_dim, config.encoder_attention_heads
         head_width = width // self.heads
         self.dropout = config.attention_dropout
-        self.q_proj, self.k_proj = nn.Linear(width, width), nn.Linear(width, width)
-        self.v_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.q_proj, self.k_proj = (GainLinear(width, width, math.sqrt(0.5)) for _ in range(2))
+        self.v_proj, self.out_proj = (GainLinear(width, width, deep_norm_gain(config)) for _ in range(2))
         self.gated = config.gru_rel_pos
         if self.gated:
             self.grep_linear = nn.Linear(head_width, 8)
@@ -228,7 +260,7 @@ class GatedAttention(nn.Module):
     def _attend_by_products(
         self, query: Tensor, key: Tensor, value: Tensor, gate: Tensor, bias: Tensor, patch_mask: Tensor | None
     ) -> Tensor:
-        """The same attention (B, H, P, d) as two matrix products: twice as fast as the fused kernel for bfloat16 on CPUs."""
+        """The same attention (B, H, P, d) as two matrix products: for bfloat16 on CPUs twice as fast."""
         scores = torch.matmul(query * query.shape[3] ** -0.5, key.transpose(2, 3))  # (B, H, P, P)
         scores = torch.addcmul(scores, gate.to(scores.dtype), bias.to(scores.dtype))
         if patch_mask is not None:
@@ -254,12 +286,12 @@ class _ScaleGradient(torch.autograd.Function):
         return states.view_as(states)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient * ctx.factor, None
 
 
 def relative_position_bucket(offset: Tensor, num_buckets: int, max_distance: int) -> Tensor:
-    """Row of the bias table for offsets (key minus query): exact up to a quarter of the table, then logarithmic."""
+    """Row of the bias table for offsets (key minus query): exact at first, then logarithmic."""
     half, exact = num_buckets // 2, num_buckets // 4
     distance = offset.abs()
     ratio = (distance.clamp_min(1).float() / exact).log() / math.log(max_distance / exact)
@@ -269,13 +301,13 @@ def relative_position_bucket(offset: Tensor, num_buckets: int, max_distance: int
 
 @lru_cache(maxsize=16)
 def _offset_buckets(patches: int, num_buckets: int, max_distance: int) -> Tensor:
-    """Buckets (2P - 1,) of the offsets -(P - 1) .. P - 1; on the CPU, as the logarithm must round as in training."""
+    """Buckets (2P - 1,) of the offsets -(P - 1) .. P - 1; on the CPU, whose logarithm training used."""
     with torch.inference_mode(False), torch.device("cpu"):  # cached in inference, used in training too
         return relative_position_bucket(torch.arange(-(patches - 1), patches), num_buckets, max_distance)
 
 
 def reduce_mask(mask: Tensor, length: int) -> Tensor:
-    """(B, length) of a mask (B, n): equal runs of n // length entries, True where all of a run are; the rest is cut."""
+    """(B, length) of a mask (B, n): True where all n // length entries of a run are; the rest is cut."""
     run = mask.shape[1] // length
     return mask[:, : run * length].unflatten(1, (length, run)).all(dim=2)
 
@@ -283,8 +315,8 @@ def reduce_mask(mask: Tensor, length: int) -> Tensor:
 def patch_padding_mask(padding_mask: Tensor, frames: int, config: BeatsConfig) -> Tensor:
     """Mask (B, P) of masked patches from a mask (B, N) of padded samples, by the official two reductions.
 
-    The second one runs along the flat patch index, so around the end of a sound some bands of one time step are
-    masked and others are not: that is how the weights were trained.
+    The second one runs along the flat patch index, so around the end of a sound some bands of one time step
+    are masked and others are not: that is how the weights were trained.
 
     Raises:
         ValueError: a row is all padding, which would make every attention weight undefined.

@@ -2,8 +2,9 @@
 
 Symbols: B batch, P patches, C encoder width, W windows, k = 17 patches in a window, n queries per window,
 Q Q-Former width, D width of the LLM.
-Source: window-level Q-Former, Tang et al., "SALMONN" (2024), section 3.1; Q-Former: Li et al., "BLIP-2" (2023).
-Windows are runs of flat patches and deliberately not aligned to time (17 = two time steps and one band), as trained.
+Source: window-level Q-Former, Tang et al., "SALMONN" (2024), section 3.1; BLIP-2, Li et al. (2023).
+Windows are runs of flat patches and deliberately not aligned to time (17 = two time steps and one band), as
+trained.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from .config import BridgeConfig
 class Bridge(nn.Module):
     """Layer norm, windows, Q-Former with its query tokens, and one linear projection."""
 
-    def __init__(self, config: BridgeConfig, patch_width: int, llm_width: int, attention: str = "sdpa") -> None:
+    def __init__(
+        self, config: BridgeConfig, patch_width: int, llm_width: int, attention: str = "sdpa"
+    ) -> None:
         super().__init__()
         self.config = config
         self.ln_audio = nn.LayerNorm(patch_width)
@@ -44,7 +47,7 @@ class Bridge(nn.Module):
         return self.projection(self.query_outputs(patches)).flatten(1, 2)
 
     def query_outputs(self, patches: Tensor) -> Tensor:
-        """Q-Former outputs (B, W, n, Q) before the projection: one set per window of about a third of a second.
+        """Q-Former outputs (B, W, n, Q) before the projection: one set per window of a third of a second.
 
         Raises:
             ValueError: too few patches for one window (less than about half a second of audio).

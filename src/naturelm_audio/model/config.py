@@ -1,4 +1,4 @@
-"""Configurations of the three parts and of the whole model; sizes that follow from them are derived here, once.
+"""Configurations of the parts and of the whole model; sizes that follow are derived here, once.
 
 Symbols: N samples, F frames of 10 ms, T time steps of 16 frames, P patches, W windows, D width of the LLM.
 """
@@ -13,16 +13,17 @@ SAMPLE_RATE_HZ = 16_000
 FRAME_LENGTH_SAMPLES = 400
 FRAME_HOP_SAMPLES = 160
 MEL_BANDS = 128
-# The window formula was made for encoders that give 1500 vectors in 30 s; BEATs kept it although it gives 50 patches
-# a second of another kind, so the factor is a constant of the checkpoint and not a rate of this encoder.
+# The window formula was made for encoders that give 1500 vectors in 30 s; BEATs kept it although it gives 50
+# patches a second of another kind: the factor is a constant of the checkpoint, no rate of this encoder.
 WINDOW_UNITS_PER_SECOND = 1500 / 30
 
 
 class BeatsConfig(PreTrainedConfig):
     """Sizes of the audio encoder, under the names of the official ``beats_cfg``.
 
-    ``patch_stem`` is ours: ``"linear"`` is BEATs' one 16 x 16 convolution, ``"conv"`` four 3 x 3 convolutions of
-    stride 2 with batch normalisation that give the same grid of patches (better when trained from little data).
+    ``patch_stem`` is ours: ``"linear"`` is BEATs' one 16 x 16 convolution, ``"conv"`` four 3 x 3 convolutions
+    of stride 2 with batch normalisation that give the same grid of patches (better when trained from little
+    data).
 
     Raises:
         ValueError: a value that no known checkpoint uses and this encoder does not compute.
@@ -68,7 +69,9 @@ class BeatsConfig(PreTrainedConfig):
         }
         for name, supported in fixed.items():
             if getattr(self, name) != supported:
-                raise ValueError(f"beats_cfg: {name}={getattr(self, name)!r} is not supported; known is {supported!r}")
+                raise ValueError(
+                    f"beats_cfg: {name}={getattr(self, name)!r} is not supported; known is {supported!r}"
+                )
         if self.patch_stem not in ("linear", "conv"):
             raise ValueError(f"patch_stem={self.patch_stem!r}: known are 'linear' and 'conv'")
         if self.encoder_embed_dim % self.encoder_attention_heads:
@@ -116,8 +119,8 @@ class BridgeConfig(PreTrainedConfig):
 class NatureLMConfig(PreTrainedConfig):
     """Configuration of the whole model: audio encoder, bridge, any Llama-type LLM and its adapters.
 
-    ``padded_lengths_seconds``: a clip is padded with zeros at its end to the first of these lengths that holds it (the
-    model was trained on such clips); the last one is the longest clip the model hears at once.
+    ``padded_lengths_seconds``: a clip is padded with zeros at its end to the first of these lengths that
+    holds it (the model was trained on such clips); the last one is the longest clip the model hears at once.
     ``audio_token_id``: the id that stands for one audio vector; it may lie behind the embedding table.
     ``lora_rank`` 0 means no adapters.
     """
@@ -125,11 +128,11 @@ class NatureLMConfig(PreTrainedConfig):
     model_type = "naturelm_audio"
     is_composition = True
 
-    audio_config: dict | PreTrainedConfig | None = None
-    bridge_config: dict | PreTrainedConfig | None = None
-    text_config: dict | PreTrainedConfig | None = None
+    audio_config: Any = None  # as a dict, too; a BeatsConfig after construction, and so on
+    bridge_config: Any = None
+    text_config: Any = None
     audio_token_id: int = 128_257
-    padded_lengths_seconds: list | tuple = (10.0,)
+    padded_lengths_seconds: list[float] | tuple[float, ...] = (10.0,)
     lora_rank: int = 0
     lora_alpha: float = 32.0
     lora_dropout: float = 0.1
@@ -148,7 +151,8 @@ class NatureLMConfig(PreTrainedConfig):
             kind = text.pop("model_type", "llama")
             self.text_config = LlamaConfig(**text) if kind == "llama" else AutoConfig.for_model(kind, **text)
         self.padded_lengths_seconds = tuple(float(seconds) for seconds in self.padded_lengths_seconds)
-        if not self.padded_lengths_seconds or sorted(self.padded_lengths_seconds) != list(self.padded_lengths_seconds):
+        lengths = self.padded_lengths_seconds
+        if not lengths or sorted(lengths) != list(lengths):
             raise ValueError(f"padded_lengths_seconds must rise, not {self.padded_lengths_seconds}")
         super().__post_init__(**kwargs)
 
@@ -169,8 +173,8 @@ class NatureLMConfig(PreTrainedConfig):
             if samples <= round(seconds * SAMPLE_RATE_HZ):
                 return round(seconds * SAMPLE_RATE_HZ)
         raise ValueError(
-            f"a clip of {samples / SAMPLE_RATE_HZ:g} s is longer than the {self.max_clip_seconds:g} s that this model "
-            "hears at once: split it into windows"
+            f"a clip of {samples / SAMPLE_RATE_HZ:g} s is longer than the {self.max_clip_seconds:g} s that "
+            "this model hears at once: split it into windows"
         )
 
     def audio_tokens(self, samples: int) -> int:
@@ -178,15 +182,16 @@ class NatureLMConfig(PreTrainedConfig):
 
         (A clip of 10 s gives 29 in the release; the last patches that fill no window are unused, as trained.)
         """
-        frames = 1 + (samples - FRAME_LENGTH_SAMPLES) // FRAME_HOP_SAMPLES if samples >= FRAME_LENGTH_SAMPLES else 0
+        hops = (samples - FRAME_LENGTH_SAMPLES) // FRAME_HOP_SAMPLES
+        frames = 1 + hops if samples >= FRAME_LENGTH_SAMPLES else 0
         patches = frames // self.audio_config.input_patch_size * self.audio_config.frequency_bands
         window, stride = self.bridge_config.window_patches, self.bridge_config.stride_patches
         windows = (patches - window) // stride + 1 if patches >= window else 0
         return windows * self.bridge_config.num_query_tokens
 
 
-# Sub-configurations that `save_pretrained` and per-part settings (such as the attention kernel) reach by name.
-NatureLMConfig.sub_configs = {  # type: ignore[assignment]
+# Sub-configurations that `save_pretrained` and per-part settings (the attention kernel) reach by name.
+NatureLMConfig.sub_configs = {
     "audio_config": BeatsConfig,
     "bridge_config": BridgeConfig,
     "text_config": AutoConfig,

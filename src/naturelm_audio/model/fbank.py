@@ -1,8 +1,8 @@
 """Log-mel filterbank, Kaldi's ``fbank`` with BEATs' normalisation: waveform in, (frames, 128) out.
 
 Symbols: B batch, N samples, F frames of 25 ms every 10 ms, K = 257 FFT bins, M = 128 mel bands.
-Source: Kaldi's feature extraction as used by BEATs (Chen et al., 2023, section 3.1). Computed in the dtype of the audio,
-window included, and never in half precision: the logarithm amplifies rounding in nearly empty bands.
+Source: Kaldi's feature extraction as used by BEATs (Chen et al., 2023, section 3.1). Computed in the dtype of
+the audio, window included, never in half precision: the logarithm amplifies rounding in nearly empty bands.
 Not here: dither, energy column, mean subtraction, vocal-tract warping.
 """
 
@@ -50,8 +50,9 @@ def fbank(waveform: Tensor) -> Tensor:
         return (log_energies - FBANK_MEAN) / (2 * FBANK_STD)
 
 
-# Cached by (dtype, device) and never buffers of a module: `from_pretrained` builds modules without storage, and
-# buffers computed there come back with wrong values. Made outside inference mode, so that training can use them later.
+# Cached by (dtype, device) and never buffers of a module: `from_pretrained` builds modules without storage,
+# and buffers computed there come back with wrong values. Made outside inference mode, so that training can
+# use them later.
 @lru_cache(maxsize=8)
 def _povey_window(dtype: torch.dtype, device: str) -> Tensor:
     """Kaldi's default window (400,), a symmetric Hann window to the power 0.85."""

@@ -1,7 +1,7 @@
-"""Low-rank adapters at inference: a side branch beside a frozen linear layer, with a scale that one call may change.
+"""Low-rank adapters at inference: a side branch of a linear layer, with a scale that one call may change.
 
-y = W x + scale * B(A(x)), scale = alpha / rank. Source: Hu et al., "LoRA" (2022). Training attaches adapters through
-PEFT; this module only runs them, and can fold them into the weights.
+y = W x + scale * B(A(x)), scale = alpha / rank. Source: Hu et al., "LoRA" (2022). Training attaches adapters
+through PEFT; this module only runs them, and can fold them into the weights.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 class LoraLinear(nn.Linear):
-    """A linear layer with a low-rank side branch; its own weight keeps its name, so base weights load unchanged."""
+    """A linear layer with a low-rank side branch; its weight keeps its name, so that base weights load."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool, rank: int, alpha: float, dropout: float) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: bool, rank: int, alpha: float, dropout: float
+    ) -> None:
         super().__init__(inputs, outputs, bias=bias)
         self.lora_A = nn.Linear(inputs, rank, bias=False)
         self.lora_B = nn.Linear(rank, outputs, bias=False)
@@ -37,7 +39,7 @@ class LoraLinear(nn.Linear):
 
 
 def attach_lora(llm: nn.Module, *, rank: int, alpha: float, dropout: float) -> None:
-    """Replace the attention projections of ``llm`` by :class:`LoraLinear`, weights moved, adapters at their start.
+    """Replace the attention projections of ``llm`` by :class:`LoraLinear`; weights move, adapters start.
 
     A is Kaiming-uniform, B is zero, so nothing changes until weights are loaded or trained.
     """
@@ -88,7 +90,7 @@ def merging_alpha(llm: nn.Module, value: float) -> Iterator[None]:
 
 
 def merge_lora(llm: nn.Module) -> None:
-    """Fold every adapter into its weight and remove the branch: fastest, but merging_alpha is fixed from then on."""
+    """Fold every adapter into its weight and remove the branch: fastest, but merging_alpha is then fixed."""
     for parent in list(llm.modules()):
         for name in TARGETS:
             layer = getattr(parent, name, None)
@@ -98,6 +100,7 @@ def merge_lora(llm: nn.Module) -> None:
                 with torch.no_grad():
                     update = layer.lora_B.weight.float() @ layer.lora_A.weight.float()
                     merged = layer.weight.float() + layer.scale * update
-                linear.weight = nn.Parameter(merged.to(layer.weight.dtype), requires_grad=layer.weight.requires_grad)
+                merged = merged.to(layer.weight.dtype)
+                linear.weight = nn.Parameter(merged, requires_grad=layer.weight.requires_grad)
                 linear.bias = layer.bias
                 setattr(parent, name, linear)

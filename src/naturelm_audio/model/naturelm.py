@@ -1,9 +1,9 @@
 """The whole model: audio encoder, bridge and a Llama-type LLM, native to transformers.
 
 Symbols: B rows, S positions, A clips, N samples, D width of the LLM, V vocabulary.
-Source: Robinson et al., "NatureLM-audio: an Audio-Language Foundation Model for Bioacoustics" (2025), section 4.
-Audio vectors replace the audio placeholder's positions in the prompt. Knows nothing of files, windows of recordings or
-prompts' wording.
+Source: Robinson et al., "NatureLM-audio: an Audio-Language Foundation Model for Bioacoustics" (2025).
+Audio vectors replace the audio placeholder's positions in the prompt. Knows nothing of files, windows of
+recordings or prompts' wording.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.utils import logging
 
-from .beats import BeatsEncoder, BeatsModel, GatedAttention, PositionalConvolution
+from .beats import BeatsModel, GainLinear, GatedAttention, PositionalConvolution
 from .bridge import Bridge
 from .config import NatureLMConfig
 from .lora import LoraLinear, attach_lora
+
+logger = logging.get_logger(__name__)
 
 
 class NatureLMPreTrainedModel(PreTrainedModel):
@@ -37,13 +40,19 @@ class NatureLMPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["BeatsLayer", "LlamaDecoderLayer"]
 
     @torch.no_grad()
+    def initialize_weights(self) -> None:
+        """Give every weight that was not loaded its initial value."""
+        super().initialize_weights()
+        # The LLM's own class has initialised what is inside it, adapters too, and as any other linear layer.
+        for module in self.modules():
+            if isinstance(module, LoraLinear):
+                init.kaiming_uniform_(module.lora_A.weight, a=5**0.5)
+                init.zeros_(module.lora_B.weight)
+
+    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initial values for training from scratch: BEATs with DeepNorm's gains, Q-Former N(0, 0.02), LoRA B zero."""
-        if isinstance(module, LoraLinear):
-            init.normal_(module.weight, mean=0.0, std=0.02)
-            init.kaiming_uniform_(module.lora_A.weight, a=5**0.5)
-            init.zeros_(module.lora_B.weight)
-        elif isinstance(module, Bridge):
+        """Initial values for training from scratch: BEATs with DeepNorm's gains, Q-Former N(0, 0.02)."""
+        if isinstance(module, Bridge):
             init.normal_(module.query_tokens, mean=0.0, std=0.02)
             bound = 1 / math.sqrt(module.projection.in_features)
             init.uniform_(module.projection.weight, -bound, bound)
@@ -52,23 +61,13 @@ class NatureLMPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight_v, mean=0.0, std=math.sqrt(4.0 / (kernel_positions * width)))
             init.copy_(module.weight_g, module.weight_v.norm(dim=(0, 1), keepdim=True))
             init.zeros_(module.bias)
+        elif isinstance(module, GainLinear):
+            init.xavier_normal_(module.weight, gain=module.initial_gain)
+            init.zeros_(module.bias)
         elif isinstance(module, GatedAttention) and module.gated:
             init.ones_(module.grep_a)
         else:
             super()._init_weights(module)
-            self._init_encoder_layers(module)
-
-    def _init_encoder_layers(self, module: nn.Module) -> None:
-        if not isinstance(module, BeatsEncoder):
-            return
-        # DeepNorm keeps updates bounded by shrinking value, output and feed-forward weights at the start.
-        gain = (8 * len(module.layers)) ** -0.25 if module.config.deep_norm else 1.0
-        for layer in module.layers:
-            attention = layer.self_attn
-            for linear in (attention.v_proj, attention.out_proj, layer.fc1, layer.fc2):
-                init.xavier_normal_(linear.weight, gain=gain)
-            for linear in (attention.q_proj, attention.k_proj):
-                init.xavier_normal_(linear.weight, gain=1 / math.sqrt(2))
 
 
 class NatureLMForConditionalGeneration(NatureLMPreTrainedModel, GenerationMixin):
@@ -86,7 +85,10 @@ class NatureLMForConditionalGeneration(NatureLMPreTrainedModel, GenerationMixin)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         if config.lora_rank:
             attach_lora(
-                self.language_model, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout
+                self.language_model,
+                rank=config.lora_rank,
+                alpha=config.lora_alpha,
+                dropout=config.lora_dropout,
             )
         self.tokenizer: Any = None
         self.provenance: Any = None
@@ -115,9 +117,14 @@ class NatureLMForConditionalGeneration(NatureLMPreTrainedModel, GenerationMixin)
 
         Args:
             input_values: (A, N) float32 samples at 16 kHz in [-1, 1], padded as the model is used to.
-            input_values_mask: (A, N), 1 for real samples. Without it padding is heard, as in the official release.
+            input_values_mask: (A, N), 1 for real samples. Without it padding is heard, as in the official
+            release.
             kwargs: ignored; transformers passes settings for other modalities.
         """
+        if input_values.dtype in (torch.bfloat16, torch.float16):
+            # transformers' pipelines cast every input to the model's dtype; better that than to refuse it.
+            logger.warning_once(f"audio came in {input_values.dtype}, which rounds it: pass float32")
+            input_values = input_values.float()
         padding = None if input_values_mask is None else ~input_values_mask.bool()
         patches = self.audio_tower(input_values, padding)
         vectors = self.bridge(patches.to(self.bridge.projection.weight.dtype))
@@ -151,7 +158,9 @@ class NatureLMForConditionalGeneration(NatureLMPreTrainedModel, GenerationMixin)
             if count % tokens:
                 raise ValueError(f"row {row} has {count} audio slots; one clip needs {tokens}")
         if sum(per_row) != clips * tokens:
-            raise ValueError(f"{sum(per_row)} audio slots but {clips} clips of {tokens} vectors: the numbers must agree")
+            raise ValueError(
+                f"{sum(per_row)} audio slots but {clips} clips of {tokens} vectors: the numbers must agree"
+            )
 
     def forward(
         self,
@@ -173,12 +182,20 @@ class NatureLMForConditionalGeneration(NatureLMPreTrainedModel, GenerationMixin)
         Either ``input_ids`` with ``input_values`` (A, N), or ready ``inputs_embeds`` (B, S, D).
         """
         if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError(
+                    "give input_ids, with input_values where they have audio slots, or inputs_embeds"
+                )
             features = None
             if mm_encoder_outputs and "audio" in mm_encoder_outputs:
                 features = mm_encoder_outputs["audio"].pooler_output
             elif input_values is not None:
                 features = self.get_audio_features(input_values, input_values_mask).pooler_output
-            inputs_embeds = self.embed_prompt(input_ids, features)
+            goes_on = past_key_values is not None and past_key_values.get_seq_length() > 0
+            if features is None and goes_on:  # tokens that the model said, perhaps the audio token among them
+                inputs_embeds = self.get_input_embeddings()(input_ids)
+            else:
+                inputs_embeds = self.embed_prompt(input_ids, features)
         return self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,

@@ -1,6 +1,7 @@
 """Feature extractor and processor: waveforms and text in, the model's tensors out.
 
-The feature extractor only pads; the filterbank is part of the model, so that it runs batched and on its device.
+The feature extractor only pads; the filterbank is part of the model, so that it runs batched and on its
+device.
 """
 
 from __future__ import annotations
@@ -50,21 +51,22 @@ class NatureLMFeatureExtractor(SequenceFeatureExtractor):
         """``input_values`` (A, N) float32 and ``num_audio_tokens`` (A,) of one waveform or a list of them.
 
         Raises:
-            ValueError: another sample rate, not one-dimensional, empty, or longer than the model hears at once.
+            ValueError: another sample rate, not one-dimensional, empty, not finite, integers, or longer than
+            the
+                model hears at once.
         """
         if sampling_rate is not None and sampling_rate != self.sampling_rate:
-            raise ValueError(f"audio must be at {self.sampling_rate} Hz, not {sampling_rate}: resample it first")
-        clips = raw_speech if isinstance(raw_speech, (list, tuple)) and np.ndim(raw_speech[0]) else [raw_speech]
-        arrays = [np.asarray(clip, dtype=np.float32) for clip in clips]
-        for array in arrays:
-            if array.ndim != 1 or not array.size:
-                raise ValueError(f"each clip must be a one-dimensional, non-empty waveform, not shape {array.shape}")
+            raise ValueError(
+                f"audio must be at {self.sampling_rate} Hz, not {sampling_rate}: resample it first"
+            )
+        several = isinstance(raw_speech, list | tuple) and len(raw_speech) > 0 and np.ndim(raw_speech[0]) > 0
+        arrays = [_checked(np.asarray(clip)) for clip in (raw_speech if several else [raw_speech])]
         longest = max(array.size for array in arrays)
         allowed = [round(seconds * self.sampling_rate) for seconds in self.padded_lengths_seconds]
         if longest > allowed[-1]:
             raise ValueError(
-                f"a clip of {longest / self.sampling_rate:g} s is longer than the {self.chunk_length:g} s that the "
-                "model hears at once: split it into windows"
+                f"a clip of {longest / self.sampling_rate:g} s is longer than the {self.chunk_length:g} s "
+                "that the model hears at once: split it into windows"
             )
         place = next(index for index, samples in enumerate(allowed) if longest <= samples)
         values = np.stack([np.pad(array, (0, allowed[place] - array.size)) for array in arrays])
@@ -72,28 +74,58 @@ class NatureLMFeatureExtractor(SequenceFeatureExtractor):
         return BatchFeature(data, tensor_type=kwargs.get("return_tensors"))
 
 
-class NatureLMProcessor(ProcessorMixin):
-    """Text with one ``<AudioHere>`` per clip, and clips, to ``input_ids``, ``attention_mask``, ``input_values``.
+def _checked(clip: np.ndarray) -> np.ndarray:
+    """The clip (samples,) as float32."""
+    if clip.ndim != 1 or not clip.size:
+        raise ValueError(
+            f"each clip must be a one-dimensional, non-empty waveform, not of shape {clip.shape}"
+        )
+    if not np.issubdtype(clip.dtype, np.floating):
+        raise ValueError(
+            f"a clip must be floating point in [-1, 1], not {clip.dtype}: divide it by its full scale"
+        )
+    if not np.isfinite(clip).all():
+        raise ValueError("a clip has samples that are not finite")
+    return clip.astype(np.float32)
 
-    The placeholder becomes as many audio slots as the clip has vectors; text is padded on the left.
+
+class NatureLMProcessor(ProcessorMixin):
+    """Text with one ``<AudioHere>`` per clip, and clips, to ``input_ids``, ``attention_mask``,
+    ``input_values``.
+
+    The placeholder becomes as many audio slots as the clip has vectors; text is padded on the left. A
+    tokenizer that puts no BOS token in front is set to do so, as the model was trained.
+
+    Raises:
+        ValueError: the tokenizer doesn't know ``<AudioHere>``.
     """
 
     def __init__(self, feature_extractor: Any, tokenizer: Any, chat_template: str | None = None) -> None:
         self.audio_token = "<AudioHere>"
+        if self.audio_token not in tokenizer.get_vocab():
+            raise ValueError(
+                f"the tokenizer has no token {self.audio_token}: add it as a special token first"
+            )
         self.audio_token_id = tokenizer.convert_tokens_to_ids(self.audio_token)
+        if tokenizer.bos_token_id is not None and tokenizer("").input_ids[:1] != [tokenizer.bos_token_id]:
+            tokenizer.add_bos_token = True
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
 
-    def validate_inputs(self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **_: Any) -> None:
-        """Check that every placeholder has its clip.
+    def validate_inputs(
+        self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any
+    ) -> None:
+        """Check that every placeholder has its clip, where there is text at all.
 
         Raises:
             ValueError: numbers differ.
         """
-        texts = [text] if isinstance(text, str) else list(text or [])
-        placeholders = sum(one.count(self.audio_token) for one in texts)
-        clips = 0 if audio is None else len(audio)
-        if placeholders != clips:
-            raise ValueError(f"{placeholders} {self.audio_token} in the text but {clips} audio clips")
+        if text is not None:
+            texts = [text] if isinstance(text, str) else text
+            placeholders = sum(one.count(self.audio_token) for one in texts)
+            clips = 0 if audio is None else len(audio)
+            if placeholders != clips:
+                raise ValueError(f"{placeholders} {self.audio_token} in the text but {clips} audio clips")
+        super().validate_inputs(images=images, text=text, videos=videos, audio=audio, **kwargs)
 
     def replace_audio_token(self, audio_inputs: dict[str, Any], audio_idx: int, **_: Any) -> str:
         """The placeholder repeated as often as clip ``audio_idx`` has vectors."""

@@ -1,6 +1,10 @@
 # The one entry. Needs python3 (3.11 or newer, with venv) and make; everything else is installed into .venv.
 
-PYTHON ?= python3
+# The first interpreter that is new enough; `make PYTHON=...` takes another.
+ifndef PYTHON
+PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+endif
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Touched last, so an interrupted install is repeated; older than the two files, so a change of them is too.
@@ -24,7 +28,8 @@ help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv is missing: on Debian or Ubuntu install python3-venv"; exit 1; }
 
 $(STAMP): $(VENV)/bin/python pyproject.toml constraints.txt

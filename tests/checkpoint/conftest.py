@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 import torch
-from naturelm_audio.checkpoint import load_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from naturelm_audio.checkpoint import load_model
 
 TABLE = "beats.encoder.layers.{}.self_attn.relative_attention_bias.weight"
 LLM = "llama_model.base_model.model."
@@ -47,7 +48,10 @@ class Cutter:
     def full(self) -> dict[str, Tensor]:
         """All official names, aliases included."""
         state = load_file(self.micro / "model.safetensors")
-        return state | {TABLE.format(1): state[TABLE.format(0)], EMBEDDING: state["llama_embed_tokens.weight"]}
+        return state | {
+            TABLE.format(1): state[TABLE.format(0)],
+            EMBEDDING: state["llama_embed_tokens.weight"],
+        }
 
     @property
     def deduplicated(self) -> dict[str, Tensor]:
@@ -60,7 +64,9 @@ class Cutter:
     @property
     def release(self) -> dict[str, Tensor]:
         """Layout A: adapters and embedding, but nothing else of the language model."""
-        return {name: value for name, value in self.deduplicated.items() if LLM not in name or "lora_" in name}
+        return {
+            name: value for name, value in self.deduplicated.items() if LLM not in name or "lora_" in name
+        }
 
     @property
     def frozen(self) -> dict[str, Tensor]:
@@ -84,7 +90,11 @@ class Cutter:
         (folder / "config.json").write_text(json.dumps(self.settings | settings))
 
     def beats_file(self, path: Path, **cfg: Any) -> Path:
-        content = {"cfg": self.settings["beats_cfg"] | cfg, "model": self.beats, "label_dict": {0: "/m/09x0r"}}
+        content = {
+            "cfg": self.settings["beats_cfg"] | cfg,
+            "model": self.beats,
+            "label_dict": {0: "/m/09x0r"},
+        }
         torch.save(content, path)
         return path
 

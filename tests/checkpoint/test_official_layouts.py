@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
+
 from naturelm_audio import prompts
 from naturelm_audio.checkpoint import load_audio_tower, load_model, save_model, save_official
 from naturelm_audio.errors import CheckpointError
 from naturelm_audio.model import NatureLMFeatureExtractor, NatureLMProcessor
-from safetensors.torch import load_file, save_file
 
 from .conftest import EMBEDDING, HEADS, LLM, TABLE, Cutter, same_state
 
@@ -28,7 +29,9 @@ def layout_a(cut: Cutter, forget: Any) -> Any:
 
 def layout_a_bfloat16(cut: Cutter, forget: Any) -> Any:
     """The released file is half as precise in the language model as in the audio half."""
-    return cut.folder(cut.release | {"llama_embed_tokens.weight": cut.release["llama_embed_tokens.weight"].bfloat16()})
+    return cut.folder(
+        cut.release | {"llama_embed_tokens.weight": cut.release["llama_embed_tokens.weight"].bfloat16()}
+    )
 
 
 def layout_b(cut: Cutter, forget: Any) -> Any:
@@ -40,7 +43,7 @@ def layout_b_file(cut: Cutter, forget: Any) -> Any:
 
 
 def layout_c_trained(cut: Cutter, forget: Any) -> Any:
-    """The encoder was trained: all of it, its table under each layer's name; settings from the objects in the file."""
+    """The encoder was trained: its table is there under each layer's name. Settings are objects in it."""
     folder = cut.root / "run"
     folder.mkdir()
     path = cut.training(folder, cut.release | {TABLE.format(1): cut.full[TABLE.format(1)]})
@@ -70,7 +73,11 @@ def layout_d_exported(cut: Cutter, forget: Any) -> Any:
     """The folder of the official export function; paths of the machine that wrote it don't exist here."""
     folder = cut.root / "export"
     (folder / "llama").mkdir(parents=True)
-    settings = cut.settings | {"llama_path": "../tiny_llama", "ckpt": "/elsewhere/model.pt", "beats_path": None}
+    settings = cut.settings | {
+        "llama_path": "../tiny_llama",
+        "ckpt": "/elsewhere/model.pt",
+        "beats_path": None,
+    }
     (folder / "model_config.yaml").write_text(yaml.safe_dump(settings))
     state = {name: value for name, value in cut.frozen.items() if not name.startswith("audio_llama_proj")}
     torch.save({"model": state}, folder / "model.pt")
@@ -112,7 +119,9 @@ def greedy(model: Any, tokens: int = 12) -> list[int]:
 
 def test_ids_of_the_official_release(micro: Any, micro_model: Any):
     stored = np.load(micro / "parity.npz")
-    processor = NatureLMProcessor(NatureLMFeatureExtractor.from_config(micro_model.config), micro_model.tokenizer)
+    processor = NatureLMProcessor(
+        NatureLMFeatureExtractor.from_config(micro_model.config), micro_model.tokenizer
+    )
     prompt = prompts.build("What is the common name for the focal species in the audio? Answer:")
     inputs = processor(text=prompt, audio=[stored["wav_chirp10"]], return_tensors="pt")
     with torch.no_grad():
@@ -138,7 +147,9 @@ def test_beam_scores_hardly_notice_the_unknown_row(cut: Cutter, load: Any, micro
             **inputs, max_new_tokens=24, num_beams=2, output_scores=True, return_dict_in_generate=True
         )
     assert answer.sequences[0, -24:].tolist() == stored["gen/f32/single0/beams2/ids"][0].tolist()
-    assert answer.sequences_scores[0] == pytest.approx(stored["gen/f32/single0/beams2/sequences_scores"][0], abs=5e-4)
+    assert answer.sequences_scores[0] == pytest.approx(
+        stored["gen/f32/single0/beams2/sequences_scores"][0], abs=5e-4
+    )
 
 
 def test_a_checkpoint_without_the_pad_row(cut: Cutter, load: Any, micro_model: Any):
@@ -159,7 +170,9 @@ def test_llama_is_found_beside_the_checkpoint_then_in_the_working_directory(
     cut: Cutter, load: Any, monkeypatch: pytest.MonkeyPatch
 ):
     folder = cut.folder(cut.release, llama_path="./tiny_llama")
-    with pytest.raises(CheckpointError, match=r"tiny_llama: no such file or folder \(looked in .*--llama-path"):
+    with pytest.raises(
+        CheckpointError, match=r"tiny_llama: no such file or folder \(looked in .*--llama-path"
+    ):
         load(folder)
     monkeypatch.chdir(cut.root)
     assert load(folder)
@@ -178,14 +191,20 @@ def test_official_beats_defaults_differ_between_json_and_yaml(cut: Cutter, load:
     short = {
         name: value
         for name, value in cut.settings["beats_cfg"].items()
-        if name not in {"deep_norm", "gru_rel_pos", "max_distance", "relative_position_embedding", "finetuned_model"}
+        if name
+        not in {"deep_norm", "gru_rel_pos", "max_distance", "relative_position_embedding", "finetuned_model"}
     }
     folder = cut.root / "run"
     folder.mkdir()
     torch.save({"model": cut.full}, folder / "model.pt")
     (folder / "model_config.yaml").write_text(yaml.safe_dump(cut.settings | {"beats_cfg": short}))
     audio = load(folder).config.audio_config
-    assert (audio.deep_norm, audio.gru_rel_pos, audio.max_distance, audio.finetuned_model) == (True, True, 800, True)
+    assert (audio.deep_norm, audio.gru_rel_pos, audio.max_distance, audio.finetuned_model) == (
+        True,
+        True,
+        800,
+        True,
+    )
     cut.write_settings(folder, beats_cfg=short)
     with pytest.raises(CheckpointError, match="relative_position_embedding"):
         load(folder)
@@ -221,7 +240,9 @@ def test_tied_base(cut: Cutter, load: Any, tied: Any):
     assert model.language_model.lm_head.weight is model.get_input_embeddings().weight
     assert torch.equal(model.language_model.lm_head.weight, weights["llama_embed_tokens.weight"])
     assert same_state(load(cut.folder(weights, "with_alias")), model)
-    partial = {name: value for name, value in weights.items() if LLM not in name or "lora_" in name or name == head}
+    partial = {
+        name: value for name, value in weights.items() if LLM not in name or "lora_" in name or name == head
+    }
     assert same_state(load(cut.folder(partial, "partial")), model)
     with pytest.raises(CheckpointError, match="one tensor in this model, but their values differ"):
         load(cut.folder(weights | {head: weights[head] + 1}, "other"))
@@ -231,7 +252,11 @@ def test_tied_base(cut: Cutter, load: Any, tied: Any):
 def tied(cut: Cutter) -> Any:
     """The small checkpoint with a base whose output head is its embedding, and the head's official name."""
     base = cut.root / "tiny_llama"
-    config = (base / "config.json").read_text().replace('"tie_word_embeddings": false', '"tie_word_embeddings": true')
+    config = (
+        (base / "config.json")
+        .read_text()
+        .replace('"tie_word_embeddings": false', '"tie_word_embeddings": true')
+    )
     (base / "config.json").write_text(config)
     tensors = load_file(base / "model.safetensors")
     tensors.pop("lm_head.weight")
@@ -271,14 +296,22 @@ def test_M12_missing_tensors_are_named(drop: str, message: str, cut: Cutter, loa
 
 
 @pytest.mark.parametrize(
-    "name", ["extra.weight", "beats.encoder.layers.2.fc1.weight", "llama_model.foo", "audio_Qformer.bert.pooler.weight"]
+    "name",
+    [
+        "extra.weight",
+        "beats.encoder.layers.2.fc1.weight",
+        "llama_model.foo",
+        "audio_Qformer.bert.pooler.weight",
+    ],
 )
 def test_M12_unexpected_tensors_are_named(name: str, cut: Cutter, load: Any):
     with pytest.raises(CheckpointError, match=f"unexpected: {name}"):
         load(changed(cut, **{name: torch.zeros(2)}))
 
 
-@pytest.mark.parametrize("name", ["ln_audio.weight", "beats.encoder.pos_conv.0.weight_g", BASE_WEIGHT, LORA_B])
+@pytest.mark.parametrize(
+    "name", ["ln_audio.weight", "beats.encoder.pos_conv.0.weight_g", BASE_WEIGHT, LORA_B]
+)
 def test_M12_wrong_shapes_are_named_with_both_shapes(name: str, cut: Cutter, load: Any):
     with pytest.raises(CheckpointError, match=rf"of the wrong shape: {name} \[1, 3\] instead of \["):
         load(changed(cut, **{name: torch.zeros(1, 3)}))
@@ -291,7 +324,7 @@ def test_embedding_aliases_must_agree(cut: Cutter, load: Any):
 
 
 def test_bias_table_aliases_must_agree(cut: Cutter, load: Any):
-    with pytest.raises(CheckpointError, match="relative_attention_bias.* values differ"):
+    with pytest.raises(CheckpointError, match=r"relative_attention_bias.* values differ"):
         load(changed(cut, **{TABLE.format(1): cut.full[TABLE.format(1)] * 2}))
 
 
@@ -315,7 +348,7 @@ def test_another_base_model_is_recognised(full: bool, cut: Cutter, load: Any):
     tensors = load_file(base)
     tensors["model.embed_tokens.weight"][17, 3] *= 1.02
     save_file(tensors, base)
-    with pytest.raises(CheckpointError, match="not the base model of .*: the common rows"):
+    with pytest.raises(CheckpointError, match=r"not the base model of .*: the common rows"):
         load(cut.folder(cut.deduplicated if full else cut.release))
 
 
@@ -343,7 +376,12 @@ def test_a_base_model_without_weights(cut: Cutter, load: Any):
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("use_audio_Qformer", False), ("window_level_Qformer", False), ("max_pooling", True), ("prompt_template", "x")],
+    [
+        ("use_audio_Qformer", False),
+        ("window_level_Qformer", False),
+        ("max_pooling", True),
+        ("prompt_template", "x"),
+    ],
 )
 def test_M10_settings_that_never_worked_are_refused_by_name(setting: str, value: Any, cut: Cutter, load: Any):
     with pytest.raises(CheckpointError, match=setting):
@@ -352,9 +390,16 @@ def test_M10_settings_that_never_worked_are_refused_by_name(setting: str, value:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("conv_bias", True), ("layer_norm_first", True), ("activation_fn", "relu"), ("relative_position_embedding", False)],
+    [
+        ("conv_bias", True),
+        ("layer_norm_first", True),
+        ("activation_fn", "relu"),
+        ("relative_position_embedding", False),
+    ],
 )
-def test_encoder_settings_that_are_not_computed_are_refused_by_name(key: str, value: Any, cut: Cutter, load: Any):
+def test_encoder_settings_that_are_not_computed_are_refused_by_name(
+    key: str, value: Any, cut: Cutter, load: Any
+):
     with pytest.raises(CheckpointError, match=key):
         load(cut.folder(cut.release, beats_cfg=cut.settings["beats_cfg"] | {key: value}))
 
@@ -383,18 +428,18 @@ def test_M9_the_end_symbol_must_be_one_token(cut: Cutter, load: Any):
 
 
 def test_a_wrong_number_of_heads(cut: Cutter):
-    with pytest.raises(CheckpointError, match="width 48 can't have 5 heads.*qformer_heads"):
+    with pytest.raises(CheckpointError, match=r"width 48 can't have 5 heads.*qformer_heads"):
         load_model(cut.folder(cut.release), qformer_heads=5)
 
 
 def test_empty_paths_mean_none(cut: Cutter, load: Any):
     assert load(cut.folder(cut.deduplicated, beats_path="", audio_llama_proj_model=""))
-    with pytest.raises(CheckpointError, match="llama_path is missing.*--llama-path"):
+    with pytest.raises(CheckpointError, match=r"llama_path is missing.*--llama-path"):
         load(cut.folder(cut.deduplicated, llama_path=""))
 
 
 def test_a_frozen_encoder_without_its_file(cut: Cutter, load: Any):
-    with pytest.raises(CheckpointError, match="holds no audio encoder .*beats_path"):
+    with pytest.raises(CheckpointError, match=r"holds no audio encoder .*beats_path"):
         load(cut.folder(cut.frozen))
     with pytest.raises(CheckpointError, match=r"gone\.pt: no such file; looked in"):
         load(cut.folder(cut.frozen, beats_path="gone.pt"))
@@ -432,7 +477,9 @@ def test_save_official_gives_the_same_file(cut: Cutter, load: Any, micro: Any, m
     written, original = cut.root / "written" / "model.safetensors", micro / "model.safetensors"
     ours, theirs = load_file(written), load_file(original)
     assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours)
+    assert all(
+        torch.equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours
+    )
     with safe_open(written, "pt") as one, safe_open(original, "pt") as other:
         assert one.metadata() == other.metadata()
     assert same_state(load(cut.root / "written"), micro_model)
@@ -464,7 +511,9 @@ def test_from_official_to_ours_and_back(cut: Cutter, load: Any, micro_model: Any
 
 
 @pytest.mark.parametrize("layout", [*FULL, *PARTIAL], ids=lambda make: make.__name__)
-def test_the_audio_half_of_every_layout(layout: Any, cut: Cutter, micro: Any, micro_model: Any, absent_package: Any):
+def test_the_audio_half_of_every_layout(
+    layout: Any, cut: Cutter, micro: Any, micro_model: Any, absent_package: Any
+):
     path = layout(cut, absent_package)
     shutil.rmtree(cut.root / "tiny_llama")  # never needed
     tower = load_audio_tower(path, device="cpu", qformer_heads=HEADS)
@@ -491,5 +540,5 @@ def test_a_beats_file_lacking_a_tensor(cut: Cutter):
     content = torch.load(cut.beats_file(cut.root / "beats.pt"))
     del content["model"]["encoder.layers.1.fc2.bias"]
     torch.save(content, cut.root / "beats.pt")
-    with pytest.raises(CheckpointError, match="1 tensors missing: beats.encoder.layers.1.fc2.bias"):
+    with pytest.raises(CheckpointError, match=r"1 tensors missing: beats.encoder.layers.1.fc2.bias"):
         load_audio_tower(cut.root / "beats.pt", device="cpu")

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toys
 import torch
+import toys
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
+
 from naturelm_audio import prompts
 from naturelm_audio.checkpoint import load_model, save_model, save_official, saving
 from naturelm_audio.errors import CheckpointError, OutputError
 from naturelm_audio.model import NatureLMForConditionalGeneration
-from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
 
 from .conftest import same_state
 
@@ -58,7 +59,9 @@ def test_trap_of_lost_buffers(folder: Path):
     assert all(torch.equal(buffers[name], expected[name]) for name in expected)
     assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
     waveform = toys.waveforms(1, 3.0)
-    assert torch.equal(model.get_audio_features(waveform).pooler_output, made.get_audio_features(waveform).pooler_output)
+    assert torch.equal(
+        model.get_audio_features(waveform).pooler_output, made.get_audio_features(waveform).pooler_output
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,9 @@ def test_M12_a_missing_tensor_is_named(name: str, folder: Path):
 
 def test_M12_unexpected_and_wrong_tensors_are_named(folder: Path):
     edit(folder, **{"bridge.extra": torch.ones(1), "bridge.ln_audio.bias": torch.zeros(3)})
-    with pytest.raises(CheckpointError, match=r"unexpected: bridge.extra; .*bridge.ln_audio.bias \[3\] instead of \[16\]"):
+    with pytest.raises(
+        CheckpointError, match=r"unexpected: bridge.extra; .*bridge.ln_audio.bias \[3\] instead of \[16\]"
+    ):
         load_model(folder, device="cpu")
 
 
@@ -160,7 +165,10 @@ def test_weights_saved_in_half_precision_load_in_single(tmp_path: Path):
 
 
 def test_provenance(folder: Path, toy_model_dir: Path):
-    first, second = load_model(folder, device="cpu").provenance, load_model(toy_model_dir, device="cpu").provenance
+    first, second = (
+        load_model(folder, device="cpu").provenance,
+        load_model(toy_model_dir, device="cpu").provenance,
+    )
     assert first.model_name == str(folder)
     assert first.model_revision is None
     assert first.weights_fingerprint == second.weights_fingerprint
@@ -174,8 +182,8 @@ def test_provenance(folder: Path, toy_model_dir: Path):
 def test_a_saved_folder_holds_everything(toy_model_dir: Path):
     names = {path.name for path in toy_model_dir.iterdir()}
     assert {
-        "config.json", "model.safetensors", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "processor_config.json", "chat_template.jinja",
+        "config.json", "model.safetensors", "generation_config.json", "tokenizer.json",
+        "tokenizer_config.json", "processor_config.json", "chat_template.jinja",
     } == names  # fmt: skip
     generation = json.loads((toy_model_dir / "generation_config.json").read_text())
     assert len(generation["eos_token_id"]) == 2
@@ -198,7 +206,9 @@ def test_auto_classes_read_it(toy_model_dir: Path, toy_model: Any):
         assert model.eval()(**inputs).logits.isfinite().all()
 
 
-@pytest.mark.parametrize("query", ["What is it?", "  spaces ", "braces {} and {x}", "<|eot_id|>", 'quotes " and \\'])
+@pytest.mark.parametrize(
+    "query", ["What is it?", "  spaces ", "braces {} and {x}", "<|eot_id|>", 'quotes " and \\']
+)
 def test_the_chat_template_is_the_prompt(query: str, toy_model_dir: Path):
     processor = AutoProcessor.from_pretrained(toy_model_dir)
     parts = [{"type": "audio", "audio": np.zeros(8000, np.float32)}, {"type": "text", "text": query}]
@@ -235,7 +245,9 @@ def test_saving_over_a_model_replaces_it_and_keeps_other_files(folder: Path):
 
 
 @pytest.mark.parametrize("save", [save_model, save_official])
-def test_a_full_disk_leaves_the_previous_model_intact(save: Any, folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_leaves_the_previous_model_intact(
+    save: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def full(*_: Any, **__: Any) -> None:

@@ -10,6 +10,7 @@ import httpx2
 import huggingface_hub
 import pytest
 from huggingface_hub import errors
+
 from naturelm_audio.checkpoint import load_audio_tower, load_model, sources
 from naturelm_audio.checkpoint.sources import locate, looks_like_path
 from naturelm_audio.errors import CheckpointError
@@ -42,12 +43,21 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (errors.GatedRepoError("gated", response=response(403)), ["licence", f"huggingface.co/{LLAMA}", "hf auth login"]),
-        (errors.RepositoryNotFoundError("none", response=response(404)), ["no such model on the hub", "hf auth login"]),
+        (
+            errors.GatedRepoError("gated", response=response(403)),
+            ["licence", f"huggingface.co/{LLAMA}", "hf auth login"],
+        ),
+        (
+            errors.RepositoryNotFoundError("none", response=response(404)),
+            ["no such model on the hub", "hf auth login"],
+        ),
         (errors.LocalEntryNotFoundError("no"), ["hub can't be reached", f"hf download {LLAMA}"]),
         (errors.OfflineModeIsEnabled("off"), ["hub can't be reached"]),
         (ConnectionError("no route"), ["hub can't be reached"]),
-        (errors.HfHubHTTPError("500 Server Error", response=response(500)), ["download failed: 500 Server Error"]),
+        (
+            errors.HfHubHTTPError("500 Server Error", response=response(500)),
+            ["download failed: 500 Server Error"],
+        ),
         (OSError(28, "No space left on device"), ["download failed", "No space left"]),
         (errors.HFValidationError("bad"), ["not a valid hub id"]),
     ],
@@ -65,7 +75,10 @@ def test_hub_errors_say_what_to_do(error: Exception, says: list[str], hub: Any):
 def test_a_gated_base_model_names_the_local_folder_option(hub: Any, tmp_path: Path):
     hub(errors.GatedRepoError("gated", response=response(403)))
     with pytest.raises(CheckpointError, match=r"licence .*hf auth login.*--llama-path \(llama= in Python\)"):
-        locate(LLAMA, hint=", or pass a local folder of the base language model with --llama-path (llama= in Python)")
+        locate(
+            LLAMA,
+            hint=", or pass a local folder of the base language model with --llama-path (llama= in Python)",
+        )
 
 
 def test_offline_mode_is_named(hub: Any, monkeypatch: pytest.MonkeyPatch):
@@ -106,7 +119,8 @@ def test_a_model_from_the_hub_knows_its_revision(hub: Any, toy_model_dir: Path, 
 @pytest.mark.parametrize(
     "name",
     [
-        "./model", "../model", "/no/such", "~/model", r"C:\models\a", "C:/models", "a\\b", "a/b/c", "model.pth", "x.PT",
+        "./model", "../model", "/no/such", "~/model", r"C:\models\a", "C:/models", "a\\b", "a/b/c",
+        "model.pth", "x.PT",
         "a/weights.safetensors", ".", "here/model",
     ],
 )  # fmt: skip
@@ -153,7 +167,9 @@ def test_beside_comes_before_the_working_directory(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", [None, "naturelm-tiny"])
-def test_the_bundled_model_is_a_folder_of_the_package(name: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_the_bundled_model_is_a_folder_of_the_package(
+    name: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.setattr(sources, "_BUNDLED_FOLDER", tmp_path)
     with pytest.raises(CheckpointError, match="bundled model naturelm-tiny is missing"):
         locate(name)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from naturelm_audio.checkpoint.unpickle import Inert, load_pickle, plain
 from naturelm_audio.errors import CheckpointError
 
@@ -39,7 +40,9 @@ def unknown() -> Any:
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-@pytest.mark.parametrize("function", [os.system, subprocess.check_output, eval, exec, __import__, getattr, os.remove])
+@pytest.mark.parametrize(
+    "function", [os.system, subprocess.check_output, eval, exec, __import__, getattr, os.remove]
+)
 def test_M12_a_call_in_a_pickle_is_not_made(function: Any, protocol: int, tmp_path: Path):
     victim, path = tmp_path / "victim", tmp_path / "evil.pth"
     victim.write_text("here")
@@ -121,7 +124,12 @@ def test_tensors_of_a_restricted_read_are_exact(dtype: torch.dtype, unknown: Any
     cls, forget = unknown
     shared = torch.arange(12).reshape(3, 4).to(dtype)
     content = {
-        "model": {"a": shared, "view": shared[1:, ::2], "again": shared, "parameter": torch.nn.Parameter(torch.ones(2))},
+        "model": {
+            "a": shared,
+            "view": shared[1:, ::2],
+            "again": shared,
+            "parameter": torch.nn.Parameter(torch.ones(2)),
+        },
         "config": cls(),
     }
     torch.save(content, tmp_path / "a.pt")

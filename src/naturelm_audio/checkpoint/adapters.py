@@ -44,6 +44,7 @@ def read_adapter(model: NatureLMForConditionalGeneration, folder: Path) -> None:
     check_complete(expected, weights, folder)
     if config.lora_rank == 0:
         attach_lora(llm, rank=rank, alpha=alpha, dropout=config.lora_dropout)
+        llm.train(llm.training)  # new modules begin in training mode, where dropout is active
         config.lora_rank = rank
     config.lora_alpha = scale * rank
     _fill(llm, weights, scale)

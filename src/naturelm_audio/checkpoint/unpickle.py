@@ -83,7 +83,7 @@ def load_pickle(path: Path) -> Any:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle versions that this reader may not know: the next one does
+            warnings.simplefilter("ignore")  # of pickle versions: the next reader knows them
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None

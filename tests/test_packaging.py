@@ -102,8 +102,8 @@ def test_every_import_is_a_declared_requirement(folder):
     lines = [*PROJECT["dependencies"], *(x for extra in EXTRAS.values() for x in extra)]
     names = [canonicalize_name(Requirement(line).name) for line in lines]
     known = {IMPORT_NAME_OF.get(name, name.replace("-", "_")) for name in names}
-    # Two that transformers brings and pins itself; and files beside the importer.
-    known |= {"naturelm_audio", "NatureLM", "tokenizers", "packaging"}
+    # What transformers and the hub's library bring and pin themselves; and files beside the importer.
+    known |= {"naturelm_audio", "NatureLM", "tokenizers", "packaging", "httpx2"}
     local = {path.stem for path in (ROOT / folder).rglob("*.py")} if folder != "src" else set()
     unknown = [
         f"{where} imports {root}" for root, where in third_party_imports(folder) if root not in known | local

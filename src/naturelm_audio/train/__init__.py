@@ -1,0 +1,1 @@
+"""Training: from labelled recordings to a model. Needs the extra `train`."""

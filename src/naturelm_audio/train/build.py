@@ -1,0 +1,116 @@
+"""What a run starts from: the clips, the tokenizer trained on their questions, a model of random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
+
+from naturelm_audio import prompts
+from naturelm_audio.model import BeatsConfig, BridgeConfig, NatureLMConfig, NatureLMForConditionalGeneration
+from naturelm_audio.train.data import Clip, ClipStore, read_manifest, to_int16
+from naturelm_audio.train.questions import Asker, Heard, Sound
+from naturelm_audio.train.settings import DataSettings, ModelSettings
+from naturelm_audio.train.tokenizer import train_tokenizer
+
+END_SYMBOL = "<|end_of_text|>"
+SYNTHETIC = {
+    "cricket": Sound(label="cricket", kind="animal"),
+    "frog": Sound(label="frog", kind="animal"),
+    "bird": Sound(label="chirping birds", kind="animal"),
+    "bird-trill": Sound(label="chirping birds", kind="animal"),
+    "rain": Sound(label="rain", kind="environment"),
+    "wind": Sound(label="wind", kind="environment"),
+    "silence": Sound(label="silence", kind="environment"),
+}
+"""What each kind of our own synthesiser is called."""
+
+
+def training_clips(settings: DataSettings, split: str = "train") -> ClipStore:
+    """Return the clips of one split, read into memory, with synthetic ones in the train split."""
+    wanted = [
+        clip
+        for clip in read_manifest(settings.manifest)
+        if clip.split == split and clip.source not in settings.exclude_sources
+    ]
+    store = ClipStore.read(wanted, Path(settings.manifest).parent)
+    if split == "train" and settings.synthetic_per_kind:
+        store = store + synthetic_clips(settings.synthetic_per_kind)
+    return store
+
+
+def synthetic_clips(per_kind: int, seconds: float = 10.0) -> ClipStore:
+    """Return clips of our own synthesiser, every one different."""
+    if util.find_spec("naturelm_audio.train.synthetic") is None:
+        return ClipStore([], np.zeros(0, np.int16), np.zeros(0, np.int64))
+    from naturelm_audio.train.synthetic import synthesise
+
+    clips, parts = [], []
+    for kind, sound in SYNTHETIC.items():
+        for seed in range(per_kind):
+            name = f"synthetic/{kind}/{seed}"
+            clips.append(Clip(path=name, sound=sound, source="synthetic", split="train", recording=name))
+            parts.append(to_int16(synthesise(kind, seed=1000 + seed, seconds=seconds, sample_rate_hz=16_000)))
+    return ClipStore.of(clips, parts)
+
+
+def sounds_of(store: ClipStore) -> list[Sound]:
+    """Return every kind of sound of a store and of our synthesiser, sorted by label.
+
+    Of a label's rows it's the best described one.
+    """
+    best: dict[str, Sound] = {}
+    for sound in (*(clip.sound for clip in store.clips), *SYNTHETIC.values()):
+        known = best.get(sound.label)
+        if known is None or len(sound.taxonomic_name) > len(known.taxonomic_name):
+            best[sound.label] = sound
+    return [best[label] for label in sorted(best)]
+
+
+def build_tokenizer(store: ClipStore, vocabulary: int, texts: int = 12_000) -> PreTrainedTokenizerFast:
+    """Return a tokenizer trained on random questions about the clips' sounds and their answers."""
+    asker = Asker(sounds_of(store))
+
+    def written() -> Iterator[str]:
+        generator = np.random.default_rng(0)
+        for _ in range(texts // 4):
+            chosen = generator.choice(len(store), 1 + int(generator.random() < 0.3), replace=False)
+            heard = Heard(tuple(store.clips[index].sound for index in chosen), focal=True)
+            for wording, answer in asker.ask(heard, generator, 4):
+                yield prompts.build(wording)
+                yield answer
+
+    return train_tokenizer(written(), vocabulary)
+
+
+def build_model(
+    settings: ModelSettings, tokenizer: PreTrainedTokenizerFast
+) -> NatureLMForConditionalGeneration:
+    """Return a model of random weights for a tokenizer, which it carries as `model.tokenizer`."""
+    ends = tokenizer.convert_tokens_to_ids([END_SYMBOL, "<|eom_id|>", "<|eot_id|>"])
+    start = tokenizer.convert_tokens_to_ids("<|begin_of_text|>")
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        bos_token_id=start,
+        eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id,
+        **settings.text,
+    )
+    config = NatureLMConfig(
+        audio_config=BeatsConfig(**settings.audio),
+        bridge_config=BridgeConfig(**settings.bridge),
+        text_config=text,
+        audio_token_id=tokenizer.convert_tokens_to_ids(prompts.AUDIO_TOKEN),
+        padded_lengths_seconds=(5.0, 10.0),
+        end_symbol=END_SYMBOL,
+        tie_word_embeddings=bool(text.tie_word_embeddings),
+    )
+    model = NatureLMForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        bos_token_id=start, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
+    )
+    model.tokenizer = tokenizer
+    return model

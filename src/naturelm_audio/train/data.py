@@ -1,0 +1,247 @@
+"""From a manifest of labelled recordings to scenes: clips in memory, mixed at random.
+
+Everything random is drawn from the caller's generator, seeded by (seed, stage, step, row): a scene depends on
+its number alone, so a run that is resumed hears what an unbroken one hears, on any number of processes.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from naturelm_audio.audio import read_span
+from naturelm_audio.errors import NatureLMError
+from naturelm_audio.train import augment
+from naturelm_audio.train.questions import NONE, Heard, Sound
+
+Floats = NDArray[np.float32]
+Generator = np.random.Generator
+
+SAMPLE_RATE_HZ = 16_000
+_COLUMNS = ("path", "label", "taxonomic_name", "kind", "split", "source", "original_sample_rate", "recording")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One row of a manifest."""
+
+    path: str
+    sound: Sound
+    source: str
+    split: str
+    recording: str
+    original_sample_rate_hz: int = SAMPLE_RATE_HZ
+
+
+def read_manifest(path: str | Path) -> list[Clip]:
+    """Return the rows of a manifest.
+
+    Raises:
+        NatureLMError: if the file is missing, or lacks a column.
+    """
+    if not Path(path).is_file():
+        raise NatureLMError(
+            f"{path}: there is no manifest here; set `data.manifest` to a CSV file of recordings."
+        )
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise NatureLMError(f"{path}: the manifest lacks the column {', '.join(missing)}.")
+        return [_clip(row) for row in reader]
+
+
+def _clip(row: dict[str, str]) -> Clip:
+    """Return one row of a manifest as a clip."""
+    return Clip(
+        path=row["path"],
+        sound=Sound(label=row["label"], kind=row["kind"], taxonomic_name=row["taxonomic_name"]),
+        source=row["source"],
+        split=row["split"],
+        recording=row["recording"],
+        original_sample_rate_hz=int(float(row["original_sample_rate"] or SAMPLE_RATE_HZ)),
+    )
+
+
+class ClipStore:
+    """Clips with their samples in memory, as 16-bit integers.
+
+    Args:
+        clips: the rows.
+        samples: their waveforms one after another.
+        ends: where each one ends.
+    """
+
+    def __init__(self, clips: Sequence[Clip], samples: NDArray[np.int16], ends: NDArray[np.int64]) -> None:
+        """Keep the arrays as they are."""
+        self.clips = list(clips)
+        self._samples = samples
+        self._ends = ends
+
+    @classmethod
+    def read(cls, clips: Sequence[Clip], folder: str | Path) -> ClipStore:
+        """Return a store of clips read from a folder.
+
+        Raises:
+            AudioError: if a recording can't be read.
+        """
+        with ThreadPoolExecutor(2) as pool:
+            parts = list(pool.map(lambda clip: to_int16(read_span(Path(folder) / clip.path)), clips))
+        return cls.of(clips, parts)
+
+    @classmethod
+    def of(cls, clips: Sequence[Clip], parts: Sequence[NDArray[np.int16]]) -> ClipStore:
+        """Return a store of clips and their 16-bit waveforms."""
+        ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+        return cls(clips, np.concatenate([*parts, np.zeros(0, np.int16)]), ends)
+
+    def __add__(self, other: ClipStore) -> ClipStore:
+        """Return the clips of both."""
+        ends = np.concatenate([self._ends, other._ends + len(self._samples)])
+        return ClipStore(self.clips + other.clips, np.concatenate([self._samples, other._samples]), ends)
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.clips)
+
+    def waveform(self, index: int) -> Floats:
+        """Return the samples of a clip, (samples,) in [-1, 1]."""
+        start = int(self._ends[index - 1]) if index else 0
+        return self._samples[start : int(self._ends[index])].astype(np.float32) / np.float32(32768.0)
+
+
+def to_int16(waveform: Floats) -> NDArray[np.int16]:
+    """Return samples in [-1, 1] as 16-bit integers."""
+    return np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype(np.int16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixOptions:
+    """How scenes are mixed; the probabilities of one, two and three clips and of each change."""
+
+    clips: tuple[float, ...] = (0.35, 0.4, 0.25)
+    background_probability: float = 0.0
+    """Of noise, wind, rain or the like behind a single clip, at 0 to 20 dB below it; it is no answer."""
+    level_range_db: float = 12.0
+    """Further clips are up to this much quieter than the first."""
+    focal_db: float = 5.0
+    """A first clip this much louder than the others is the focal one."""
+    low_pass_probability: float = 0.25
+    equalise_probability: float = 0.25
+    noise_probability: float = 0.15
+    speed_probability: float = 0.3
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A waveform (samples,) mixed from clips, and what is heard in it."""
+
+    waveform: Floats
+    heard: Heard
+
+
+class SceneMaker:
+    """Mixes scenes from the clips of a store.
+
+    Args:
+        store: the clips.
+        source_weights: factors on the sampling weight of sources.
+    """
+
+    def __init__(self, store: ClipStore, source_weights: dict[str, float] | None = None) -> None:
+        """Count the clips of each label to balance them."""
+        self.store = store
+        self._weights = sampling_weights(store.clips, source_weights or {})
+        # Only what no question asks for by name may lie behind another sound without being an answer.
+        self._backgrounds = [
+            index
+            for index, clip in enumerate(store.clips)
+            if clip.sound.label in ("background noise", "wind", "rain", "sea waves")
+            and clip.source != "right-whale"
+        ]
+
+    def scene(self, generator: Generator, samples: int, options: MixOptions) -> Scene:
+        """Return a random scene of so many samples."""
+        chosen = self._choose(generator, options)
+        mixture, quieter = self._component(chosen[0], generator, samples, options), []
+        for index in chosen[1:]:
+            level = float(generator.uniform(0.0, options.level_range_db))
+            mixture = augment.mix(mixture, self._component(index, generator, samples, options), level)
+            quieter.append(level)
+        sounds = tuple(self.store.clips[index].sound for index in chosen)
+        if not quieter and self._backgrounds and generator.random() < options.background_probability:
+            mixture = self._with_background(mixture, sounds[0], generator)
+        mixture = self._disturbed(mixture, self.store.clips[chosen[0]], generator, options)
+        focal = min(quieter, default=options.focal_db) >= options.focal_db
+        return Scene(augment.clamp(mixture), Heard(_without_nothing(sounds), focal))
+
+    def _choose(self, generator: Generator, options: MixOptions) -> list[int]:
+        """Return one to three clips of different labels."""
+        probabilities = np.array(options.clips)
+        count = 1 + int(generator.choice(len(probabilities), p=probabilities / probabilities.sum()))
+        chosen = [int(np.searchsorted(self._weights, generator.random())) for _ in range(count)]
+        if self.store.clips[chosen[0]].source == "right-whale" and generator.random() < 0.8:
+            chosen = chosen[:1]  # an underwater recording among land sounds is rare
+        return self._different(chosen)
+
+    def _different(self, chosen: list[int]) -> list[int]:
+        """Return the clips without a second one of the same label."""
+        seen: dict[str, int] = {}
+        for index in chosen:
+            seen.setdefault(self.store.clips[index].sound.label, index)
+        return list(seen.values())
+
+    def _component(self, index: int, generator: Generator, samples: int, options: MixOptions) -> Floats:
+        """Return one clip, changed in speed, cropped or padded to the length of the scene."""
+        waveform = self.store.waveform(index)
+        if generator.random() < options.speed_probability:
+            waveform = augment.speed(waveform[: 2 * samples], float(np.exp(generator.uniform(-0.12, 0.12))))
+        waveform = augment.crop(waveform, samples, generator)
+        return augment.pad(waveform, samples, generator, shift_probability=0.4)
+
+    def _with_background(self, mixture: Floats, sound: Sound, generator: Generator) -> Floats:
+        """Return a single clip with a quieter background, looped to its length."""
+        index = self._backgrounds[int(generator.integers(len(self._backgrounds)))]
+        if self.store.clips[index].sound.label == sound.label:
+            return mixture
+        noise = np.resize(self.store.waveform(index), len(mixture))
+        return augment.mix(mixture, noise, float(generator.uniform(3.0, 25.0)))
+
+    def _disturbed(self, mixture: Floats, clip: Clip, generator: Generator, options: MixOptions) -> Floats:
+        """Return the scene filtered, in noise and at another level, each at random."""
+        wide = clip.original_sample_rate_hz >= SAMPLE_RATE_HZ
+        low_pass = (
+            float(generator.uniform(2500, 7500))
+            if wide and generator.random() < options.low_pass_probability
+            else None
+        )
+        tilt = float(generator.uniform(-8, 8)) if generator.random() < options.equalise_probability else 0.0
+        if low_pass or tilt:
+            mixture = augment.equalise(mixture, low_pass_hz=low_pass, tilt_decibels=tilt)
+        if generator.random() < options.noise_probability:
+            noise = augment.coloured_noise(len(mixture), float(generator.uniform(0.0, 2.0)), generator)
+            mixture = augment.mix(mixture, noise * np.float32(1e-3), float(generator.uniform(5.0, 30.0)))
+        return augment.gain(mixture, float(generator.uniform(-12.0, 6.0)))
+
+
+def _without_nothing(sounds: tuple[Sound, ...]) -> tuple[Sound, ...]:
+    """Return the sounds; silence and the absence of whales are heard only where nothing else is."""
+    loud = tuple(sound for sound in sounds if sound.label not in (NONE, "silence"))
+    return loud or sounds[:1]
+
+
+def sampling_weights(clips: Sequence[Clip], source_weights: dict[str, float]) -> NDArray[np.float64]:
+    """Return cumulative probabilities of clips; n clips of a label in a source weigh sqrt(n) together."""
+    sizes = Counter((clip.source, clip.sound.label) for clip in clips)
+    weights = [
+        source_weights.get(clip.source, 1.0) / sizes[clip.source, clip.sound.label] ** 0.5 for clip in clips
+    ]
+    cumulative = np.cumsum(weights)
+    return np.asarray(cumulative / cumulative[-1], dtype=np.float64)

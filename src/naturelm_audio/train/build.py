@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import util
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from naturelm_audio.model import BeatsConfig, BridgeConfig, NatureLMConfig, Natu
 from naturelm_audio.train.data import Clip, ClipStore, read_manifest, to_int16
 from naturelm_audio.train.questions import Asker, Heard, Sound
 from naturelm_audio.train.settings import DataSettings, ModelSettings
+from naturelm_audio.train.synthetic import synthesise
 from naturelm_audio.train.tokenizer import train_tokenizer
 
 END_SYMBOL = "<|end_of_text|>"
@@ -44,10 +44,6 @@ def training_clips(settings: DataSettings, split: str = "train") -> ClipStore:
 
 def synthetic_clips(per_kind: int, seconds: float = 10.0) -> ClipStore:
     """Return clips of our own synthesiser, every one different."""
-    if util.find_spec("naturelm_audio.train.synthetic") is None:
-        return ClipStore([], np.zeros(0, np.int16), np.zeros(0, np.int64))
-    from naturelm_audio.train.synthetic import synthesise
-
     clips, parts = [], []
     for kind, sound in SYNTHETIC.items():
         for seed in range(per_kind):

@@ -20,6 +20,7 @@ from naturelm_audio.model import BeatsConfig, BridgeConfig, NatureLMConfig
 
 logger = logging.getLogger(__name__)
 
+OFFICIAL_LENGTHS_SECONDS = (10.0,)
 QFORMER_HEADS = 12  # in no official file; those of BERT-base, which the official code takes its settings from
 
 
@@ -324,6 +325,7 @@ def model_config(arguments: Arguments, text: PreTrainedConfig, found: Weights, h
         audio_config=encoder,
         bridge_config=bridge,
         text_config=text,
+        padded_lengths_seconds=OFFICIAL_LENGTHS_SECONDS,
         lora_rank=arguments.lora_rank,
         lora_alpha=float(arguments["lora_alpha"]),
         lora_dropout=float(arguments["lora_dropout"]),

@@ -75,7 +75,7 @@ def load_model(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16``, ``float16`` (or ``fp32``, ``bf16``, ``fp16``).
         qformer_heads: of official checkpoints, which don't say it.
-        arguments: the official constructor's arguments, for a weights file without settings beside it.
+        arguments: the official constructor's arguments, used for weights without settings beside them.
         revision: branch, tag or commit of a hub id.
 
     Raises:

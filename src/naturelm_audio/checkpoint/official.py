@@ -93,7 +93,7 @@ def open_checkpoint(path: Path, arguments: Mapping[str, Any] | None = None) -> C
 
     Args:
         path: a folder, or a ``.safetensors``, ``.pth`` or ``.pt`` file.
-        arguments: the official constructor's arguments if they are not beside the weights.
+        arguments: the official constructor's arguments, used if there are none beside the weights.
 
     Raises:
         CheckpointError: no layout is recognised, or its settings are missing or not supported.
@@ -128,14 +128,14 @@ def _weights_file(folder: Path) -> Path:
 
 
 def _arguments_for(file: Path, given: Mapping[str, Any] | None, stored: Any) -> Arguments:
-    """Return the settings: given ones, else those beside the file, else those in a training file."""
-    if given:
-        return read_arguments(given, file, yaml=True)
+    """Return the settings beside the file, else given ones, else those in a training file."""
     config, export = file.parent / "config.json", file.parent / _EXPORT
     if config.is_file():
         return read_arguments(read_json(config), config)
     if export.is_file():
         return read_arguments(_read_yaml(export), export, yaml=True)
+    if given:
+        return read_arguments(given, file, yaml=True)
     if isinstance(stored, dict) and isinstance(stored.get("model"), dict):
         return read_arguments(stored["model"], file, yaml=True)
     raise CheckpointError(
@@ -337,7 +337,7 @@ def _check_same_base(ours: Stored, base: Stored | None, opened: Base) -> None:
         raise CheckpointError(
             f"{where}: vectors of {base.shape[1]} numbers, {ours.shape[1]} in the checkpoint"
         )
-    if not equal(base.read(), ours.read()[:rows]):
+    if not equal(base.read(), ours.read()[:rows], rounded=True):
         raise CheckpointError(f"{where}: the common rows of their embedding tables differ")
 
 
@@ -351,6 +351,6 @@ def with_pad_row(head: Stored, rows: int) -> Stored:
 
     def read() -> Tensor:
         table = head.read()
-        return torch.cat([table, table.float().mean(dim=0, keepdim=True).to(table.dtype)])
+        return torch.cat([table, table.mean(dim=0, keepdim=True, dtype=torch.float32).to(table.dtype)])
 
     return Stored(head.name, head.path, (rows, *head.shape[1:]), read)

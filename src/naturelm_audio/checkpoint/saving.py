@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -25,6 +26,8 @@ from naturelm_audio.model import (
     NatureLMForConditionalGeneration,
     NatureLMProcessor,
 )
+
+logger = logging.getLogger(__name__)
 
 _LLAMA_FOLDER = "llama"
 _QFORMER_POSITIONS = 512  # length of an unused buffer that official files hold
@@ -67,6 +70,8 @@ def save_official(
     """
     tokenizer = _tokenizer_of(model)
     tensors, dropped = official_tensors(model)
+    if model.config.padded_lengths_seconds != layouts.OFFICIAL_LENGTHS_SECONDS:
+        logger.warning("the official layout can't hold this model's clip lengths; it is read with 10 s")
     arguments = layouts.official_arguments(model.config, llama_path or _LLAMA_FOLDER)
 
     def write(target: Path) -> None:

@@ -153,11 +153,14 @@ def fingerprint(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def equal(left: Tensor, right: Tensor) -> bool:
-    """Return whether two copies of one tensor agree, rounded to bfloat16 if their dtypes differ."""
+def equal(left: Tensor, right: Tensor, *, rounded: bool = False) -> bool:
+    """Return whether two copies of one tensor agree: to the last bit, or ``rounded`` to bfloat16.
+
+    Copies of different dtypes are always compared rounded.
+    """
     if left.shape != right.shape:
         return False
-    if left.dtype == right.dtype:
+    if left.dtype == right.dtype and not rounded:
         return torch.equal(left, right)
     rows = range(0, max(1, len(left)), 8192) if left.dim() else range(1)
     for start in rows:  # in pieces: an embedding table in float32 would double the memory

@@ -90,10 +90,9 @@ def _checked(clip: np.ndarray) -> np.ndarray:
 
 
 class NatureLMProcessor(ProcessorMixin):
-    """Text with one ``<AudioHere>`` per clip, and clips, to ``input_ids``, ``attention_mask``,
-    ``input_values``.
+    """Makes ``input_ids``, ``attention_mask`` and ``input_values`` of text and clips.
 
-    The placeholder becomes as many audio slots as the clip has vectors; text is padded on the left. A
+    The text has one ``<AudioHere>`` per clip, which becomes as many audio slots as the clip has vectors. A
     tokenizer that puts no BOS token in front is set to do so, as the model was trained.
 
     Raises:

@@ -8,20 +8,22 @@ Nothing here loads a model, opens audio or reads an environment variable.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from naturelm_audio.errors import OptionsError
 
 __all__ = [
     "BUNDLED_MODEL",
+    "DEFAULT_OUTPUT",
     "DTYPES",
     "OFFICIAL_MODEL",
     "OUTPUT_FORMATS",
@@ -57,6 +59,12 @@ MODEL_KEYS = frozenset({
 # fmt: on
 # The official code has branches for other values of these; none of them works there, none exists here.
 ONLY_MODEL_VALUES = {"use_audio_Qformer": True, "window_level_Qformer": True, "max_pooling": False}
+KINDS: dict[str, tuple[Any, str]] = {
+    "int": (int, "a whole number"),
+    "float": (int | float, "a number"),
+    "bool": (bool, "true or false"),
+    "str": (str, "text"),
+}
 TRAINING_SECTIONS = frozenset({"run", "datasets"})
 
 
@@ -167,8 +175,12 @@ class InferOptions:
             _whole(self.batch_size, "--batch-size", at_least=1)
         if self.channel is not None:
             _whole(self.channel, "--channel", at_least=1)
-        _one_of(self.dtype, DTYPES, "--dtype")
-        _one_of(self.output_format, OUTPUT_FORMATS, "--format")
+        for value, choices, flag in (
+            (self.dtype, DTYPES, "--dtype"),
+            (self.output_format, OUTPUT_FORMATS, "--format"),
+        ):
+            if value not in choices:
+                raise OptionsError(f"{flag} must be one of {', '.join(choices)}, found {value!r}")
         if self.resume and self.overwrite:
             raise OptionsError("--resume and --overwrite exclude each other: choose one")
         if self.nominal_end and self.output_format != "official":
@@ -178,6 +190,18 @@ class InferOptions:
     def hop_seconds(self) -> float:
         """The hop in seconds; the window's length if none was given."""
         return self.window_length_seconds if self.hop_length_seconds is None else self.hop_length_seconds
+
+    @property
+    def rows_path(self) -> Path:
+        """The file of rows: the output itself, or one beside it from which the official form is made."""
+        if self.output_format == "jsonl":
+            return self.output_path
+        return self.output_path.with_name(f"{self.output_path.stem}.rows.jsonl")
+
+    @property
+    def output_mode(self) -> Literal["new", "resume", "overwrite"]:
+        """What to do with an output that exists."""
+        return "resume" if self.resume else "overwrite" if self.overwrite else "new"
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the rows, as JSON values: two runs with equal settings can share a file.
@@ -335,27 +359,15 @@ def _typed(owner: type, name: str, value: Any, where: str) -> Any:
     """Return a YAML value as the type of the dataclass field ``name``."""
     declared = {item.name: str(item.type) for item in dataclasses.fields(owner)}
     kind = declared[name].removesuffix(" | None")
-    if kind == "float" and isinstance(value, str):
-        value = _float_from_text(value)  # YAML 1.1 reads 1e-1 as text
+    if kind == "float" and isinstance(value, str):  # YAML 1.1 reads 1e-1 as text
+        with contextlib.suppress(ValueError):
+            value = float(value)
     if name == "batch_size" and value == "auto":
         return None
-    accepts: dict[str, Callable[[Any], bool]] = {
-        "int": lambda item: isinstance(item, int) and not isinstance(item, bool),
-        "float": lambda item: isinstance(item, int | float) and not isinstance(item, bool),
-        "bool": lambda item: isinstance(item, bool),
-        "str": lambda item: isinstance(item, str),
-    }
-    if not accepts[kind](value):
-        words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}[kind]
+    accepted, words = KINDS[kind]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind != "bool"):
         raise OptionsError(f"{where}: {name} must be {words}, found {value!r}")
     return float(value) if kind == "float" else value
-
-
-def _float_from_text(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _whole(value: Any, name: str, *, at_least: int) -> None:
@@ -381,11 +393,6 @@ def _real(
         ]
         wanted = " and ".join(item for item in limits if item)
         raise OptionsError(f"{name} must be a finite number {wanted}".rstrip() + f", found {value!r}")
-
-
-def _one_of(value: str, choices: tuple[str, ...], name: str) -> None:
-    if value not in choices:
-        raise OptionsError(f"{name} must be one of {', '.join(choices)}, found {value!r}")
 
 
 def _check_inputs(audio_paths: tuple[str, ...], queries: tuple[str, ...]) -> None:

@@ -1,0 +1,282 @@
+"""The commands ``naturelm`` and ``beans``: arguments -> options -> one call of the library.
+
+Exit status: 0 all went well; 2 wrong use, nothing was done; 3 some recordings failed, the others have
+answers; 1 the run stopped midway and can be resumed; 130 interrupted. Errors of the tree are one line on
+stderr, results go to files, and standard output stays clean. Anything heavy is imported inside the command
+that needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from naturelm_audio.errors import NatureLMError, OptionsError
+from naturelm_audio.options import (
+    BUNDLED_MODEL,
+    DEFAULT_OUTPUT,
+    DTYPES,
+    OUTPUT_FORMATS,
+    InferOptions,
+    RunConfig,
+    read_config,
+)
+
+if TYPE_CHECKING:
+    from naturelm_audio.pipeline import Pipeline
+
+__all__ = ["beans_main", "main"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+STOPPED, WRONG_USE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
+GENERATE_FLAGS = ("num_beams", "max_new_tokens", "merging_alpha")
+
+
+def _batch_size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
+    """Return a whole number or "auto"; the range is checked with all other options."""
+    if value is None or value == "auto":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is neither a whole number nor auto", context, parameter
+        ) from None
+
+
+# One line per option: flag, settings. Defaults are shown as text only; None means "not given", so that a
+# configuration file can speak first and the built-in default last.
+INFER_OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+    (("--cfg-path",), {"help": "Configuration file (YAML), official or ours; options here win over it."}),
+    (
+        ("--audio-path",),
+        {
+            "multiple": True,
+            "required": True,
+            "help": "File, folder (searched deeply) or pattern; repeatable.",
+        },
+    ),
+    (
+        ("--query",),
+        {"multiple": True, "required": True, "help": "Question asked of every window; repeatable."},
+    ),
+    (
+        ("--output-path",),
+        {"type": click.Path(path_type=Path), "help": f"File of results.  [{DEFAULT_OUTPUT}]"},
+    ),
+    (
+        ("--window-length-seconds",),
+        {"type": float, "help": "Window; above the model's 10 s it is split.  [10]"},
+    ),
+    (("--hop-length-seconds",), {"type": float, "help": "From window to window.  [the window's length]"}),
+    (("--allow-gaps",), {"is_flag": True, "help": "Allow a hop longer than the window."}),
+    (("--merging-alpha",), {"type": float, "help": "0 is the base language model, 1 the tuned one.  [1]"}),
+    (("--model",), {"help": f"Bundled name, local folder or file, or hub id.  [{BUNDLED_MODEL}]"}),
+    (("--llama-path",), {"help": "Base language model, for checkpoints that come without one."}),
+    (("--device",), {"help": "auto, cpu, cuda, cuda:1, mps.  [auto]"}),
+    (("--dtype",), {"type": click.Choice(DTYPES), "help": "Number format.  [auto]"}),
+    (
+        ("--batch-size",),
+        {"callback": _batch_size, "metavar": "INTEGER|auto", "help": "Answers made at once.  [auto]"},
+    ),
+    (("--num-beams",), {"type": int, "help": "1 is greedy, and faster.  [2]"}),
+    (("--max-new-tokens",), {"type": int, "help": "Longest answer.  [300]"}),
+    (("--channel",), {"type": int, "help": "Channel to hear, from 1.  [the mean of all]"}),
+    (("--speed-factor",), {"type": float, "help": "0.1: heard ten times slower, for ultrasound.  [1]"}),
+    (
+        ("--format", "output_format"),
+        {"type": click.Choice(OUTPUT_FORMATS), "help": "One row per window, or the official form.  [jsonl]"},
+    ),
+    (
+        ("--nominal-end",),
+        {"is_flag": True, "help": "Official form: end = start + window, even beyond the file."},
+    ),
+    (("--resume",), {"is_flag": True, "help": "Go on with an output that was interrupted."}),
+    (("--overwrite",), {"is_flag": True, "help": "Begin an output again."}),
+    (("-v", "--verbose"), {"count": True, "help": "Say more on stderr; twice for everything."}),
+]
+
+
+def infer_options(command: Command) -> Command:
+    """Return the command with all options of ``naturelm infer``."""
+    for names, settings in reversed(INFER_OPTIONS):
+        command = click.option(*names, **settings)(command)
+    return command
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from naturelm_audio import __version__
+
+        click.echo(f"naturelm-audio {__version__}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version.",
+)
+def naturelm() -> None:
+    """Ask questions about animal sounds."""
+
+
+@naturelm.command()
+@infer_options
+def infer(cfg_path: str | None, verbose: int, **given: Any) -> int:
+    """Answer questions about every window of recordings.
+
+    One JSON row per window and question is appended to the output as it is made. A recording that can't be
+    read becomes a row with an error, and the run goes on (exit status 3). An interrupted run goes on with
+    --resume.
+    """
+    with _log_on_stderr(verbose):
+        options = merge_options(read_config(cfg_path) if cfg_path else RunConfig(), given)
+        from naturelm_audio.runs import RunStoppedError, run_infer
+
+        try:
+            summary = run_infer(options, _load_pipeline)
+        except RunStoppedError as error:
+            _say(f"{'Interrupted' if error.interrupted else 'Error'}: {error}")
+            return INTERRUPTED if error.interrupted else STOPPED
+    _say(str(summary))
+    return SOME_FAILED if summary.failed else 0
+
+
+LATER = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@naturelm.command(context_settings=LATER)
+@click.option("--cfg-path", help="Configuration file (YAML).")
+@click.option("--options", multiple=True, help="A change such as key=value; repeatable.")
+@click.option("--output-dir", type=click.Path(path_type=Path), help="Folder of the results.")
+def train(cfg_path: str | None, options: tuple[str, ...], output_dir: Path | None) -> int:
+    """Train a model (not part of this version)."""
+    return _not_yet("naturelm train", "python -m naturelm_audio.train makes the bundled model")
+
+
+@naturelm.command("inference-app", context_settings=LATER)
+def inference_app() -> int:
+    """Open the web app (not part of this version)."""
+    return _not_yet("naturelm inference-app", "naturelm infer answers from the command line")
+
+
+@naturelm.command(context_settings=LATER)
+def serve() -> int:
+    """Answer over HTTP (not part of this version)."""
+    return _not_yet("naturelm serve", "naturelm infer answers from the command line")
+
+
+@click.command(context_settings=LATER)
+def beans() -> int:
+    """Run the BEANS-Zero benchmark (not part of this version)."""
+    return _not_yet("beans", "naturelm infer answers questions about any recordings")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run ``naturelm`` and leave the process with its exit status."""
+    sys.exit(_run(naturelm, "naturelm", arguments))
+
+
+def beans_main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run ``beans`` and leave the process with its exit status."""
+    sys.exit(_run(beans, "beans", arguments))
+
+
+def _run(command: click.Command, name: str, arguments: Sequence[str] | None) -> int:
+    """Return the exit status; a mistake of ours keeps its traceback."""
+    try:
+        return int(command.main(arguments, prog_name=name, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return WRONG_USE
+    except NatureLMError as error:
+        _say(f"Error: {error}")
+        return WRONG_USE
+    except (KeyboardInterrupt, click.Abort):
+        _say("Interrupted.")
+        return INTERRUPTED
+
+
+def _say(text: str) -> None:
+    click.echo(" ".join(text.splitlines()), err=True)
+
+
+def _not_yet(command: str, instead: str) -> int:
+    _say(f"Error: `{command}` is not part of this version; {instead}")
+    return WRONG_USE
+
+
+@contextlib.contextmanager
+def _log_on_stderr(verbose: int) -> Iterator[None]:
+    """Show our own log while a command runs; libraries keep their settings."""
+    ours = logging.getLogger("naturelm_audio")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    level = ours.level
+    ours.addHandler(handler)
+    ours.setLevel([logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)])
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(level)
+
+
+def merge_options(config: RunConfig, given: dict[str, Any]) -> InferOptions:
+    """Return the options: those given on the command line, else of the file, else the defaults.
+
+    Raises:
+        OptionsError: naming the flag that is wrong.
+    """
+    given = {name: value for name, value in given.items() if value is not None and value is not False}
+    names = {item.name for item in dataclasses.fields(InferOptions)}
+    values = {name: value for name, value in vars(config).items() if name in names and value is not None} | {
+        name: value for name, value in given.items() if name in names
+    }
+    if "model" in given:
+        values.pop("model_arguments", None)
+        if "llama_path" not in given:
+            values.pop("llama_path", None)
+    if values.get("batch_size") == "auto":
+        values["batch_size"] = None
+    changes = {name: given[name] for name in GENERATE_FLAGS if name in given}
+    values["generate"] = _changed_generation(config, changes)
+    values["audio_paths"], values["queries"] = tuple(given["audio_path"]), tuple(given["query"])
+    return InferOptions(**values)
+
+
+def _changed_generation(config: RunConfig, changes: dict[str, Any]) -> Any:
+    try:
+        return dataclasses.replace(config.generate, **changes)
+    except OptionsError as error:
+        name, _, rest = str(error).partition(" ")
+        flag = f"--{name.replace('_', '-')}" if name in GENERATE_FLAGS else name
+        raise OptionsError(f"{flag} {rest}") from None
+
+
+def _load_pipeline(options: InferOptions) -> Pipeline:
+    """Return the pipeline with its model; the only place where torch is imported."""
+    from naturelm_audio.checkpoint import load_model
+    from naturelm_audio.pipeline import Pipeline
+
+    model = load_model(
+        options.model,
+        llama=options.llama_path,
+        device=options.device,
+        dtype=options.dtype,
+        arguments=options.model_arguments or None,
+    )
+    return Pipeline(model, options.generate, batch_size=options.batch_size)

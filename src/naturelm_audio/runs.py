@@ -1,0 +1,193 @@
+"""One run of ``naturelm infer``: options -> a file of rows that can be resumed. No parsing, no model code.
+
+Everything that can be wrong is found before the model is loaded, as far as it can be known then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import naturelm_audio
+from naturelm_audio import prompts
+from naturelm_audio.errors import NatureLMError, OptionsError
+from naturelm_audio.formats import official_paths, write_official
+from naturelm_audio.journal import Journal, read_answers
+from naturelm_audio.options import InferOptions
+from naturelm_audio.progress import Progress
+from naturelm_audio.recordings import Recording, find_recordings
+from naturelm_audio.windows import WindowPlan
+
+if TYPE_CHECKING:
+    from naturelm_audio.pipeline import Pipeline
+
+__all__ = ["RunStoppedError", "RunSummary", "run_infer"]
+
+
+class RunStoppedError(NatureLMError):
+    """A run that ended midway: rows are on file, and the message says how to go on.
+
+    Args:
+        message: what stopped it.
+        interrupted: whether it was the user.
+    """
+
+    def __init__(self, message: str, *, interrupted: bool = False) -> None:
+        super().__init__(message)
+        self.interrupted = interrupted
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a finished run left: rows on file (those of earlier parts included) and recordings that failed."""
+
+    rows: int
+    failed: tuple[str, ...]
+    outputs: tuple[Path, ...]
+    rows_path: Path
+
+    def __str__(self) -> str:
+        """One line for the user."""
+        where = ", ".join(str(path) for path in self.outputs)
+        if self.rows_path not in self.outputs:
+            where += f" (made from {self.rows_path})"
+        recordings = "1 recording" if len(self.failed) == 1 else f"{len(self.failed)} recordings"
+        failed = f"; {recordings} failed, see `error` in {self.rows_path}" if self.failed else ""
+        return f"{self.rows} rows in {where}{failed}"
+
+
+def run_infer(options: InferOptions, load: Callable[[InferOptions], Pipeline]) -> RunSummary:
+    """Answer all questions about all recordings into the output; return what there is at the end.
+
+    ``load`` is called once, and only if something is left to do.
+
+    Raises:
+        RunStoppedError: it ended midway.
+        NatureLMError: nothing was done, for the reason it gives.
+    """
+    prompts.check_queries(options.queries)
+    plan = WindowPlan(
+        window_length_seconds=options.window_length_seconds,
+        hop_length_seconds=options.hop_seconds,
+        allow_gaps=options.allow_gaps,
+    )
+    recordings = find_recordings(options.audio_paths)
+    outputs = _checked_outputs(options, recordings)
+    journal = Journal.open(
+        options.rows_path, mode=options.output_mode, settings=options.settings(), about=_about()
+    )
+    rows_before = journal.row_count
+    try:
+        with journal:
+            todo = journal.remaining(recordings)
+            if todo:
+                _answer(options, plan, journal, todo, load(options))
+            if options.output_format == "official":
+                _write_official(options)
+    except NatureLMError as error:
+        if journal.row_count == rows_before:
+            raise
+        raise RunStoppedError(f"{error}; {_how_to_go_on(options, journal)}") from error
+    except KeyboardInterrupt:
+        raise RunStoppedError(_how_to_go_on(options, journal), interrupted=True) from None
+    return RunSummary(journal.row_count, tuple(journal.failed), outputs, options.rows_path)
+
+
+def _answer(
+    options: InferOptions, plan: WindowPlan, journal: Journal, todo: Sequence[Recording], pipeline: Pipeline
+) -> None:
+    """Append the rows that are not on file yet."""
+    _note_model(journal, pipeline)
+    plan = dataclasses.replace(plan, model_max_seconds=pipeline.model.config.max_clip_seconds)
+    by_name = {recording.name: recording for recording in todo}
+    done = {name: journal.rows_on_file.get(name, 0) for name in by_name}
+    with Progress(todo, plan, options.speed_factor, questions=len(options.queries), done=done) as progress:
+
+        def finished(source: Any, windows: int, rows: int, error: str | None, seconds: float | None) -> None:
+            journal.finish(source, windows=windows, error=error)
+            progress.recording(source.name, error)
+
+        answers = pipeline.ask(
+            todo,
+            options.queries,
+            plan=plan,
+            channel=options.channel,
+            speed_factor=options.speed_factor,
+            done=done,
+            on_recording_done=finished,
+        )
+        for answer in answers:
+            journal.append(answer, by_name[answer.audio_path])
+            progress.row(answer)
+
+
+def _note_model(journal: Journal, pipeline: Pipeline) -> None:
+    """Compare the model with that of the rows on file, and note what else is worth knowing."""
+    model, provenance = pipeline.model, pipeline.model.provenance
+    journal.confirm(
+        "model",
+        {
+            "name": provenance.model_name,
+            "revision": provenance.model_revision,
+            "weights": provenance.weights_fingerprint,
+            "dtype": str(model.dtype).removeprefix("torch."),
+        },
+    )
+    journal.note(device=str(model.device), model_source=str(provenance.source))
+
+
+def _about() -> dict[str, Any]:
+    """Return what the run file says besides settings and inputs."""
+    versions = {"naturelm-audio": naturelm_audio.__version__, "python": platform.python_version()}
+    for name in ("torch", "transformers", "numpy", "soundfile", "soxr"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {"command": sys.argv, "directory": str(Path.cwd()), "versions": versions}
+
+
+def _checked_outputs(options: InferOptions, recordings: Sequence[Recording]) -> tuple[Path, ...]:
+    """Return the files of results; none may take the place of a recording, or of results unasked.
+
+    Raises:
+        OptionsError: naming the file.
+    """
+    outputs: tuple[Path, ...] = (options.output_path,)
+    if options.output_format == "official":
+        outputs = tuple(official_paths(options.output_path, len(options.queries)))
+    heard = {recording.path.resolve() for recording in recordings}
+    for path in {*outputs, options.rows_path}:
+        if path.resolve() in heard:
+            raise OptionsError(f"--output-path {path} is one of the recordings: choose another")
+    for path in outputs:
+        if path == options.rows_path or not path.exists():
+            continue
+        if path.with_name(f"{path.name}.run.json").exists():
+            raise OptionsError(f"--output-path {path} has rows of another --format: choose another file")
+        if options.output_mode == "new":
+            raise OptionsError(
+                f"{path}: exists already: continue it with --resume, begin it again with --overwrite, or "
+                "choose another --output-path"
+            )
+    return outputs
+
+
+def _write_official(options: InferOptions) -> None:
+    nominal = options.window_length_seconds * options.speed_factor if options.nominal_end else None
+    rows = read_answers(options.rows_path)
+    write_official(rows, options.output_path, options.queries, nominal_window_seconds=nominal)
+
+
+def _how_to_go_on(options: InferOptions, journal: Journal) -> str:
+    if not journal.row_count:
+        return "no row was made yet"
+    instead = " instead of --overwrite" if options.overwrite else ""
+    return (
+        f"{journal.row_count} rows are in {journal.output}; the same command with --resume{instead} goes on"
+    )

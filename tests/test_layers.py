@@ -13,8 +13,8 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 
-# Top to bottom: sound in, the model, words out, training, surfaces. A new module gets its place here. Modules of
-# a package named with a star share one place and may import each other, as long as there is no cycle.
+# Top to bottom: sound in, the model, words out, training, surfaces. A new module gets its place here. The
+# modules of a package named with a star share one place and may import each other, without a cycle.
 LAYERS = [
     "errors files options recordings decoders audio windows prompts",
     "model.config model.fbank model.beats model.bridge model.lora model.naturelm model.processor model",
@@ -22,9 +22,9 @@ LAYERS = [
     "checkpoint.adapters checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading",
     "checkpoint.tower checkpoint sequence",
     "records metadata journal formats labels progress generate score pipeline metrics beans runs",
-    "train train.questions train.manifest.* train.augment train.data train.settings train.teacher train.heads",
-    "train.synthetic train.tokenizer train.build train.batches train.evaluate train.loop train.__main__",
-    "cluster serve webapp cli __main__",
+    "train train.questions train.manifest.* train.augment train.data train.settings train.teacher",
+    "train.heads train.synthetic train.tokenizer train.build train.batches train.evaluate train.loop",
+    "train.__main__ cluster serve webapp cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]
 COMMANDS = {"cli", "train.__main__"}  # import inside their functions, so that help is quick

@@ -1,0 +1,1 @@
+"""From labelled recordings to questions with answers: tables in, annotation files and shards out."""

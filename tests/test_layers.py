@@ -6,6 +6,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -50,7 +51,11 @@ class Import:
 
 def modules(package: str) -> dict[str, Path]:
     """Dotted name below the package -> file; the package's own `__init__` is ""."""
-    root = SRC / package
+    return modules_below(SRC / package)
+
+
+@cache
+def modules_below(root: Path) -> dict[str, Path]:
     found = {}
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts

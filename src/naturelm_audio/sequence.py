@@ -66,7 +66,7 @@ def _embed(model: NatureLMForConditionalGeneration, part: Sequence[int] | Tensor
     table: Any = model.get_input_embeddings()
     if isinstance(part, Tensor):
         return part.to(table.weight.dtype)
-    return table(torch.tensor(list(part), device=table.weight.device))
+    return table(torch.tensor(list(part), dtype=torch.long, device=table.weight.device))
 
 
 def target_ids(
@@ -87,7 +87,7 @@ def target_ids(
     if not keep_end:
         return ids[:max_tokens]
     end: list[int] = tokenizer(end_symbol, add_special_tokens=False)["input_ids"]
-    return ids[: max_tokens - len(end)] + end
+    return (ids[: max(max_tokens - len(end), 0)] + end)[:max_tokens]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from typing import Any
 
 import numpy as np
 import pytest
@@ -72,28 +71,9 @@ def wav(tmp_path: Path, synthetic_samples: Callable[..., np.ndarray]) -> Callabl
 
 @pytest.fixture(scope="session")
 def toy_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved model in our own layout: real code, two layers each, random weights, clips of 5 s and 10 s."""
-    import toys
-
-    from naturelm_audio.checkpoint import save_model
-
-    folder = tmp_path_factory.mktemp("models") / "toy"
-    save_model(toys.model(padded_lengths_seconds=(5.0, 10.0)), folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def toy_model(toy_model_dir: Path) -> Any:
-    """The same, loaded."""
-    from naturelm_audio.checkpoint import load_model
-
-    return load_model(toy_model_dir, device="cpu", dtype="float32")
-
-
-@pytest.fixture(scope="session")
-def toy_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in our own layout: a model of two layers each with random weights, adapters and a tokenizer."""
     import toys
+
     from naturelm_audio.checkpoint import save_model
 
     folder = tmp_path_factory.mktemp("models") / "toy"

@@ -7,7 +7,6 @@ read becomes one row with ``error`` and the run goes on. Knows nothing of output
 
 from __future__ import annotations
 
-import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -257,10 +256,15 @@ def _sources(recordings: Source | Sequence[Source]) -> list[Recording | Clip]:
     """Every recording and clip, in the order given; folders and patterns are expanded."""
     items = [recordings] if isinstance(recordings, (Recording, Clip, str, Path)) else list(recordings)
     sources: list[Recording | Clip] = []
-    # Neighbouring paths are looked up together, so that doubles go and equal names are told apart.
-    for is_path, group in itertools.groupby(items, lambda item: isinstance(item, (str, Path))):
-        members = list(group)
-        sources.extend(audio.find_recordings(members) if is_path else members)
+    paths: list[str | Path] = []
+    for item in [*items, None]:
+        if isinstance(item, (str, Path)):
+            paths.append(item)
+            continue
+        # Neighbouring paths are looked up together, so that doubles go and equal names are told apart.
+        sources.extend(audio.find_recordings(paths) if paths else [])
+        paths = []
+        sources.extend([item] if item is not None else [])
     if not sources:
         raise AudioError("no recordings given", code="audio_empty")
     return sources

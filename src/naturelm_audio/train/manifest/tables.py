@@ -174,8 +174,10 @@ def parquet_rows(
 def _parsed(text: str, name: str, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, cells) of lines that aren't empty."""
     lines = io.StringIO(text, newline="")
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting)
+    if quoted:
+        reader = csv.reader(lines, delimiter=delimiter)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     start = 1
     while True:
         try:

@@ -99,15 +99,19 @@ ALL_SPANS = [
 
 class TestHelp:
     def test_P10_help_comes_at_once(self):
-        """Heavy imports would take seconds; the median forgives one hiccup of the machine."""
+        """Processor time is asserted always, real time only where no other program has the processors."""
         command = [sys.executable, "-m", "naturelm_audio", "--help"]
-        times = []
+        real, processor = [], []
         for _ in range(3):
-            started = time.perf_counter()
+            started, before = time.perf_counter(), os.times()
             done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-            times.append(time.perf_counter() - started)
+            after = os.times()
+            real.append(time.perf_counter() - started)
+            processor.append(sum(after[2:4]) - sum(before[2:4]))
         assert "Answer questions about every window" in done.stdout
-        assert statistics.median(times) < 0.3
+        assert statistics.median(processor) < 0.3
+        if hasattr(os, "getloadavg") and os.getloadavg()[0] < 0.5 * (os.cpu_count() or 1):
+            assert statistics.median(real) < 0.3
 
     @pytest.mark.parametrize("command", ["", "infer", "train", "inference-app", "serve"])
     def test_P10_help_imports_nothing_heavy(self, command: str):
@@ -277,7 +281,7 @@ class TestBadRecordings:
     def test_nothing_but_bad_ones_is_status_3_too(self, infer: Run, broken: Path):
         status, shown = infer(audio="sound/text.wav")
         assert status == 3
-        assert "1 rows" in shown
+        assert "1 row in" in shown
         assert "1 recording failed" in shown
 
 
@@ -544,6 +548,7 @@ def slow_run(folder: Path, model: Path, output: str = "slow.jsonl") -> list[str]
     return [sys.executable, "-m", "naturelm_audio", *words, *more, "--output-path", output]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_says_how_to_go_on(
     folder: Path, wav: Callable[..., Path], toy_model_dir: Path, infer: Run, naturelm: Run
@@ -564,8 +569,8 @@ def test_ctrl_c_says_how_to_go_on(
     assert "Traceback" not in err
     count = len(rows(output))
     assert 1 <= count < 40
-    goes_on = "the same command with --resume goes on"
-    assert err.splitlines()[-1] == f"Interrupted: {count} rows are in slow.jsonl; {goes_on}"
+    message = rf"Interrupted: {count} rows? on file in slow\.jsonl; the same command with --resume goes on"
+    assert re.fullmatch(message, err.splitlines()[-1])
     assert json.loads(Path("slow.jsonl.run.json").read_text())["status"] == "interrupted"
     assert naturelm(*command[3:], "--resume")[0] == 0
     assert naturelm(*slow_run(folder, toy_model_dir, "whole.jsonl")[3:])[0] == 0

@@ -58,9 +58,9 @@ class RunSummary:
         where = ", ".join(str(path) for path in self.outputs)
         if self.rows_path not in self.outputs:
             where += f" (made from {self.rows_path})"
-        recordings = "1 recording" if len(self.failed) == 1 else f"{len(self.failed)} recordings"
-        failed = f"; {recordings} failed, see `error` in {self.rows_path}" if self.failed else ""
-        return f"{self.rows} rows in {where}{failed}"
+        failed = _count(len(self.failed), "recording")
+        more = f"; {failed} failed, see `error` in {self.rows_path}" if self.failed else ""
+        return f"{_count(self.rows, 'row')} in {where}{more}"
 
 
 def run_infer(options: InferOptions, load: Callable[[InferOptions], Pipeline]) -> RunSummary:
@@ -188,6 +188,9 @@ def _how_to_go_on(options: InferOptions, journal: Journal) -> str:
     if not journal.row_count:
         return "no row was made yet"
     instead = " instead of --overwrite" if options.overwrite else ""
-    return (
-        f"{journal.row_count} rows are in {journal.output}; the same command with --resume{instead} goes on"
-    )
+    rows = _count(journal.row_count, "row")
+    return f"{rows} on file in {journal.output}; the same command with --resume{instead} goes on"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

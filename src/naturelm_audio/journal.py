@@ -169,13 +169,12 @@ class Journal:
         settings = dict(self._run["settings"])
         if section in settings:
             _compare_settings(settings[section], values, self.output, f"{section}.")
-        self._run["settings"] = settings | {section: dict(values)}
-        self._write_run()
+        self.note(settings=settings | {section: dict(values)})
 
     def note(self, **values: Any) -> None:
         """Put JSON values into the run file that are worth knowing and not compared, such as the device."""
         self._run |= values
-        self._write_run()
+        write_atomically(self.run_path, json.dumps(self._run, indent=2, allow_nan=False) + "\n")
 
     def remaining(self, recordings: Sequence[RecordingType]) -> list[RecordingType]:
         """Return the recordings that are not finished, beginning with one that was interrupted.
@@ -261,12 +260,11 @@ class Journal:
         """Empty the files for a new run; a process that dies in here leaves "starting", to be begun again."""
         self._run = {
             "run_id": f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}",
-            "status": "starting",
             "started": _now(),
             "settings": dict(settings),
             **about,
         }
-        self._write_run()
+        self.note(status="starting")
         self._rows.truncate(0)
         self._state = LineFile(self.state_path)
         self._state.truncate(0)
@@ -335,9 +333,6 @@ class Journal:
         if self._state is not None:
             self._state.append(state.to_json())
         self._states[state.path] = state
-
-    def _write_run(self) -> None:
-        write_atomically(self.run_path, json.dumps(self._run, indent=2, allow_nan=False) + "\n")
 
     def _close_files(self) -> None:
         self._rows.close()

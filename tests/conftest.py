@@ -71,7 +71,7 @@ def wav(tmp_path: Path, synthetic_samples: Callable[..., np.ndarray]) -> Callabl
 
 @pytest.fixture(scope="session")
 def toy_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in our own layout: a model of two layers each with random weights, adapters and a tokenizer."""
+    """A folder in our own layout: a model of two layers each, random weights, adapters, a tokenizer."""
     import toys
 
     from naturelm_audio.checkpoint import save_model

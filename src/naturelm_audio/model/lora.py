@@ -62,6 +62,7 @@ def attach_lora(llm: nn.Module, *, rank: int, alpha: float, dropout: float) -> N
                 if linear.weight.device.type != "meta":
                     nn.init.kaiming_uniform_(layer.lora_A.weight, a=5**0.5)
                     nn.init.zeros_(layer.lora_B.weight)
+                layer.train(linear.training)
                 setattr(parent, name, layer)
 
 

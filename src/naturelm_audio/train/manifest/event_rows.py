@@ -84,6 +84,24 @@ class EventReport:
         found = dataclasses.asdict(self)
         return found | {"problems": [str(problem) for problem in self.problems]}
 
+    def as_text(self) -> str:
+        """Return the report for people."""
+        lines = [f"{self.read:,} events read in {self.files:,} recordings, {self.kept:,} kept"]
+        lines += [f"{count:10,}  {label}" for label, count in self.classes.most_common()]
+        for title, counts in (
+            ("dropped", self.dropped),
+            ("windows left out", self.skipped_windows),
+            ("labels that the map doesn't know", self.unmapped),
+        ):
+            lines += [f"{title}:"] if counts else []
+            lines += [f"{count:10,}  {reason}" for reason, count in counts.most_common()]
+        lines += [f"faulty: {problem}" for problem in self.problems]
+        if self.above_model_band:
+            lines.append(
+                f"{self.above_model_band:,} events lie above 8 kHz, which is not heard at normal speed"
+            )
+        return "\n".join(lines)
+
 
 def read_label_map(path: str | Path) -> dict[str, str]:
     """Return the label map of a CSV with the columns ``from`` and ``to``; an empty ``to`` drops a label.

@@ -34,7 +34,7 @@ from naturelm_audio.train.manifest.event_tables import (
 from naturelm_audio.train.manifest.problems import ManifestError, Problem
 from naturelm_audio.train.manifest.tables import Table, is_blank, number, parse_table, read_table, read_text
 
-__all__ = ["Event", "EventTable", "TimeUnit", "read_events"]
+__all__ = ["Event", "EventTable", "TimeUnit", "is_event_table", "read_events"]
 
 MODEL_BAND_HZ = 8000.0
 
@@ -135,6 +135,22 @@ def read_events(
         if one.suffix.lower() in (".txt", ".csv", ".tsv", ".jsonl") and not one.name.endswith(".list.txt"):
             found.extend(reader.read(one))
     return found
+
+
+def is_event_table(path: str | Path) -> bool:
+    """Return whether a file is a table of events rather than of whole recordings.
+
+    Raises:
+        ManifestError: it can't be read.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        return True
+    if path.suffix.lower() not in (".parquet", ".pq") and is_audacity(read_text(path)):
+        return True
+    table = read_table(path)
+    times = table.column("begin_time", "start", "start_seconds", "onset")
+    return bool(times or (table.column("in_file") and table.column("indir")))
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,12 @@ import numpy as np
 
 from naturelm_audio.audio import stream
 from naturelm_audio.errors import OptionsError
+from naturelm_audio.train.manifest.examples import Example
 from naturelm_audio.train.manifest.labelled import Labelled
 from naturelm_audio.train.manifest.problems import ManifestError
 from naturelm_audio.train.manifest.seeding import digest
 from naturelm_audio.train.manifest.tables import read_text
-from naturelm_audio.train.manifest.taxonomy import Taxon, accepted, synonyms_of
+from naturelm_audio.train.manifest.taxonomy import Taxon, accepted, is_scientific, parse_taxon, synonyms_of
 
 __all__ = ["HoldOuts", "audio_hash", "choose_holdouts", "find_leaks", "read_holdouts", "shipped_holdouts"]
 
@@ -85,6 +86,16 @@ class HoldOuts:
             *(span.label for span in recording.events),
         )  # fmt: skip
         return next(filter(None, (self.reason_of_text(text) for text in texts if text)), "")
+
+    def reason_of_example(self, example: Example) -> str:
+        """Return why a row of an annotation file or of the public set is held out, or nothing."""
+        if example.recording_id in self.recording_ids and example.recording_id:
+            return "recording id"
+        known = {name: str(example.metadata.get(name) or "") for name in ("family", "genus", "species")}
+        ranks = {"family": known["family"], "genus": known["genus"]}
+        taxon = parse_taxon(known["species"] if is_scientific(known["species"]) else "", **ranks)
+        texts = (example.text, example.prompt, *example.labels)
+        return self.reason(taxon) or next(filter(None, map(self.reason_of_text, texts)), "")
 
     def with_names_from(self, recordings: Iterable[Labelled]) -> HoldOuts:
         """Return the same with every common name that these recordings give to held-out species."""

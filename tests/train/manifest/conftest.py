@@ -61,8 +61,15 @@ def zoo() -> list[Labelled]:
     for name in ("flute", "organ", "harp"):
         found.append(
             Labelled(
-                path=f"{name}.wav", common_name=name, kind="music", instrument=name, pitch_midi=69.0, seconds=4.0,
-                velocity_midi=100.0, qualities=("bright", "reverb"), recording_id=name,
+                path=f"{name}.wav",
+                common_name=name,
+                kind="music",
+                instrument=name,
+                pitch_midi=69.0,
+                seconds=4.0,
+                velocity_midi=100.0,
+                qualities=("bright", "reverb"),
+                recording_id=name,
             )  # fmt: skip
         )
     return found

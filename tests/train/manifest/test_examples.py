@@ -105,7 +105,12 @@ def test_a_row_comes_back_as_it_was(example):
 
 def test_a_mixture_is_one_clip_of_many_files():
     parts = (MixPart(path="a.wav"), MixPart(path="b.wav", offset_seconds=2.0))
-    example = Example(files=(), prompt="How many?", text="2", mix=Recipe(parts=parts, impulse_response="r.wav"))
+    example = Example(
+        files=(), prompt="How many?", text="2", mix=Recipe(parts=parts, impulse_response="r.wav")
+    )
     assert example.clips == 1
     assert example.paths == ("a.wav", "b.wav", "r.wav")
-    assert example.to_mapping()["mix"]["parts"] == [{"path": "a.wav"}, {"path": "b.wav", "offset_seconds": 2.0}]
+    assert example.to_mapping()["mix"]["parts"] == [
+        {"path": "a.wav"},
+        {"path": "b.wav", "offset_seconds": 2.0},
+    ]

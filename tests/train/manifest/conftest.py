@@ -70,7 +70,7 @@ def zoo() -> list[Labelled]:
                 velocity_midi=100.0,
                 qualities=("bright", "reverb"),
                 recording_id=name,
-            )  # fmt: skip
+            )
         )
     return found
 
@@ -83,7 +83,9 @@ def audio(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         time_s = np.arange(round(seconds * sample_rate_hz)) / sample_rate_hz
-        soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * time_s), sample_rate_hz)
+        # Whole numbers: formats round real ones in different ways.
+        samples = np.round(10_000 * np.sin(2 * np.pi * hertz * time_s)).astype(np.int16)
+        soundfile.write(path, samples, sample_rate_hz)
         return path
 
     return write

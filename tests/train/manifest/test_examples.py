@@ -66,7 +66,7 @@ def test_faults(change, match):
 
 
 def test_all_faults_of_a_row_at_once():
-    with pytest.raises(ValueError, match="unknown key.*below 0.*prompt is empty.*'text' is empty"):
+    with pytest.raises(ValueError, match=r"unknown key.*below 0.*prompt is empty.*'text' is empty"):
         from_mapping({"path": "a", "x": 1, "start_seconds": -1})
 
 
@@ -90,12 +90,20 @@ def examples(draw):
     recipe = Recipe(parts=(MixPart(path="x", gain_db=-3.0), MixPart(path="y", speed=2.0, silence_seed=4)))
     mix = draw(st.none() | st.just(recipe))
     return Example(
-        files=() if mix else files, prompt=draw(TEXTS), text=draw(TEXTS), task=draw(TEXTS), start_seconds=start,
-        end_seconds=draw(st.none() | st.just((start or 0.0) + length)), channel=draw(st.none() | st.integers(1, 9)),
-        split=draw(st.sampled_from(["", "train", "valid", "test"])), labels=tuple(draw(st.lists(TEXTS, max_size=3))),
-        recording_id=draw(TEXTS), weight=draw(st.floats(0, 9)), mix=mix,
+        files=() if mix else files,
+        prompt=draw(TEXTS),
+        text=draw(TEXTS),
+        task=draw(TEXTS),
+        start_seconds=start,
+        end_seconds=draw(st.none() | st.just((start or 0.0) + length)),
+        channel=draw(st.none() | st.integers(1, 9)),
+        split=draw(st.sampled_from(["", "train", "valid", "test"])),
+        labels=tuple(draw(st.lists(TEXTS, max_size=3))),
+        recording_id=draw(TEXTS),
+        weight=draw(st.floats(0, 9)),
+        mix=mix,
         metadata=draw(st.dictionaries(NAMES, st.integers() | TEXTS, max_size=2)),
-    )  # fmt: skip
+    )
 
 
 @given(examples())

@@ -35,8 +35,8 @@ def test_a_xeno_canto_table(tmp_path):
     path = table(
         tmp_path,
         "id;gen;sp;en;type;sex;stage;rmk;date;time;cnt;loc;lat;lng;alt;also;file;rec\n"
-        '1;Troglodytes;troglodytes;Eurasian Wren;"songs, alarm calls, male, adult";;;in reeds;2019-05-12;06:30;'
-        "Spain;Huesca;42,1;-0,4;180 m;Erithacus rubecula|Turdus merula;x.mp3;me\n",
+        '1;Troglodytes;troglodytes;Eurasian Wren;"songs, alarm calls, male, adult";;;in reeds;2019-05-12;'
+        "06:30;Spain;Huesca;42,1;-0,4;180 m;Erithacus rubecula|Turdus merula;x.mp3;me\n",
     )
     (one,) = read_labelled(path).recordings
     assert one.taxon.species == "Troglodytes troglodytes"

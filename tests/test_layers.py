@@ -25,10 +25,13 @@ LAYERS = [
     "records metadata journal formats labels progress generate score pipeline metrics beans runs",
     "train train.questions train.manifest.* train.augment train.data train.settings train.teacher",
     "train.heads train.synthetic train.tokenizer train.build train.batches train.evaluate train.loop",
+    "train.yaml_options train.recipe train.rows train.augmentation train.draws train.collate train.initial",
+    "train.schedule train.scoring train.validation train.checkpoints train.arguments train.trainer",
+    "train.running train.compare train.finetune train.commands_train",
     "train.__main__ cluster serve webapp cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]
-COMMANDS = {"cli", "train.__main__"}  # import inside their functions, so that help is quick
+COMMANDS = {"cli", "train.__main__", "train.commands_train"}  # import in functions: help is quick
 SURFACES = {"cluster", "serve", "webapp", "cli"}
 LIGHT = {"", "errors", "options", "cli", "__main__"}  # importable in milliseconds; "" is the package itself
 # numpy comes with transformers and is what its feature extractors take and return.

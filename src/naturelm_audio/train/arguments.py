@@ -1,0 +1,71 @@
+"""A recipe as the arguments of transformers' Trainer, for as many processes as the launcher started."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from naturelm_audio.errors import OptionsError
+from naturelm_audio.train.recipe import Recipe
+
+__all__ = ["training_arguments"]
+
+
+def training_arguments(recipe: Recipe, output_dir: Path) -> TrainingArguments:
+    """Return the recipe as the Trainer's arguments; the number of processes is the launcher's.
+
+    Raises:
+        OptionsError: the batch can't be shared out among the processes.
+    """
+    options, run = recipe.optimiser, recipe.run
+    on_cpu = not torch.cuda.is_available()
+    fsdp = {
+        "version": 2,
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "transformer_layer_cls_to_wrap": ["BeatsLayer", "LlamaDecoderLayer"],
+        "state_dict_type": "FULL_STATE_DICT",
+    }
+    arguments = TrainingArguments(
+        output_dir=str(output_dir),
+        max_steps=options.steps,
+        per_device_train_batch_size=1,
+        max_grad_norm=options.clip_norm or math.inf,
+        bf16=options.precision == "bfloat16",
+        tf32=None,
+        logging_steps=run.log_every,
+        logging_first_step=True,
+        eval_strategy="no",
+        save_strategy="steps",
+        save_steps=run.save_every,
+        report_to=list(run.report_to) or "none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        seed=recipe.seed,
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and _launched_with_others() else None,
+        ddp_timeout=round(60 * run.timeout_minutes),
+        ddp_find_unused_parameters=True,  # layers are dropped at random, and an audio part may be frozen
+        dataloader_num_workers=recipe.data.workers,
+        dataloader_pin_memory=not on_cpu,
+        train_sampling_strategy="sequential",  # the draws have an order of their own
+        **({"fsdp": True, "fsdp_config": fsdp} if run.distributed == "fsdp" else {}),
+    )
+    world = max(arguments.world_size, 1)
+    if options.batch_size % world:
+        raise OptionsError(
+            f"optimiser.batch_size {options.batch_size} can't be shared out among {world} processes"
+        )
+    share = options.batch_size // world
+    rows = next(rows for rows in range(min(options.rows_at_once, share), 0, -1) if share % rows == 0)
+    arguments.per_device_train_batch_size = rows
+    arguments.gradient_accumulation_steps = share // rows
+    return arguments
+
+
+def _launched_with_others() -> bool:
+    """Return whether torchrun, or another launcher, started several processes for one run."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1

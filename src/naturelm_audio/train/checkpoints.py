@@ -1,0 +1,197 @@
+"""Checkpoints of a run: folders of plain tensors and JSON that appear as a whole, the last few and the best.
+
+``checkpoint-N`` holds ``model.safetensors`` with everything that load_model needs (or ``trained.safetensors``
+alone), ``optimizer.pt`` (tensors and numbers), and JSON for the rest. A full disk leaves the earlier ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers.utils import logging as transformers_logging
+
+from naturelm_audio.checkpoint.tensors import open_weights, read_json, shown
+from naturelm_audio.checkpoint.tokens import chat_template
+from naturelm_audio.errors import CheckpointError, OutputError
+from naturelm_audio.model import (
+    NatureLMFeatureExtractor,
+    NatureLMForConditionalGeneration,
+    NatureLMProcessor,
+)
+
+__all__ = [
+    "checkpoint_folder",
+    "clear_save_errors",
+    "last_checkpoint",
+    "prune",
+    "publish",
+    "read_optimiser",
+    "read_progress",
+    "read_weights",
+    "temporary_folder",
+    "tied_names",
+    "write_model",
+    "write_optimiser",
+    "write_progress",
+    "write_trained",
+]
+
+TRAINED = "trained.safetensors"
+OPTIMISER = "optimizer.pt"
+PROGRESS = "progress.json"
+_FOLDER = re.compile(r"checkpoint-(\d+)")
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Return the folder of the checkpoint after so many updates."""
+    return run / f"checkpoint-{step}"
+
+
+def temporary_folder(run: Path, step: int) -> Path:
+    """Return the folder in which it is written, by all processes."""
+    return run / f".checkpoint-{step}.tmp"
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """Return the newest checkpoint of a run; half-written ones have other names."""
+    found = _steps(run)
+    return checkpoint_folder(run, found[-1]) if found else None
+
+
+def publish(temporary: Path, folder: Path) -> None:
+    """Let a finished checkpoint appear under its name."""
+    with clear_save_errors(folder):
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+
+
+def prune(run: Path, keep_last: int, best: int | None) -> None:
+    """Remove all checkpoints but the last ones and the best."""
+    found = _steps(run)
+    for step in found[:-keep_last]:
+        if step != best:
+            shutil.rmtree(checkpoint_folder(run, step), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def clear_save_errors(folder: Path) -> Iterator[None]:
+    """Remove what is half-written and say in one line why it can't be written."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        full = "No space left" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
+        reason = "the disk is full" if full else (getattr(error, "strerror", None) or str(error))
+        raise OutputError(
+            f"{folder}: the checkpoint can't be written: {reason}; the one before is unchanged, "
+            "and the same command goes on from it"
+        ) from error
+
+
+def write_model(
+    model: NatureLMForConditionalGeneration, state: Mapping[str, Tensor], folder: Path, tokenizer: Any
+) -> None:
+    """Write a whole model with these weights into a new folder, as load_model reads it."""
+    shows_bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # one for every checkpoint would bury the log
+    try:
+        model.save_pretrained(folder, state_dict=dict(state), max_shard_size="50GB")
+    finally:
+        if shows_bars:
+            transformers_logging.enable_progress_bar()
+    extractor = NatureLMFeatureExtractor.from_config(model.config)
+    template = chat_template(model.config)
+    NatureLMProcessor(extractor, tokenizer, chat_template=template).save_pretrained(folder)
+
+
+def write_trained(state: Mapping[str, Tensor], names: frozenset[str], folder: Path) -> None:
+    """Write only the weights that changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: state[name].detach().cpu().contiguous() for name in sorted(names)}
+    save_file(tensors, folder / TRAINED, metadata={"format": "pt"})
+
+
+def write_optimiser(state: dict[str, Any], folder: Path) -> None:
+    """Write the optimiser's memory: tensors and numbers, readable without running any code of the file."""
+    try:
+        torch.save(state, folder / OPTIMISER)
+    except RuntimeError as error:  # how torch's own writer says that the disk is full
+        if "PytorchStreamWriter" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+
+
+def read_optimiser(folder: Path) -> dict[str, Any]:
+    """Return the optimiser's memory."""
+    state: dict[str, Any] = torch.load(folder / OPTIMISER, map_location="cpu", weights_only=True)
+    return state
+
+
+def write_progress(progress: Mapping[str, Any], folder: Path) -> None:
+    """Write what else a run goes on from."""
+    (folder / PROGRESS).write_text(json.dumps(progress, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """Return what :func:`write_progress` wrote.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    return read_json(folder / PROGRESS)
+
+
+def tied_names(state: Mapping[str, Tensor]) -> frozenset[str]:
+    """Return names of weights that are the same memory as one before them, and so are not stored."""
+    seen: set[int] = set()
+    tied: set[str] = set()
+    for name, tensor in state.items():
+        if tensor.numel() and tensor.data_ptr() in seen:
+            tied.add(name)
+        seen.add(tensor.data_ptr())
+    return frozenset(tied)
+
+
+def read_weights(
+    folder: Path, shapes: Mapping[str, tuple[int, ...]], tied: frozenset[str]
+) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint, of all parameters or of those that were trained.
+
+    Args:
+        folder: of the checkpoint.
+        shapes: of the model's weights, by name.
+        tied: names that need not be stored.
+
+    Raises:
+        CheckpointError: they are missing, or of another architecture.
+    """
+    only_trained = (folder / TRAINED).is_file()
+    stored = open_weights(folder / TRAINED if only_trained else folder)
+    strange = [name for name, one in stored.items() if shapes.get(name) != tuple(one.shape)]
+    missing = [] if only_trained else [name for name in shapes if name not in stored and name not in tied]
+    if strange or missing:
+        raise CheckpointError(
+            f"{folder}: a checkpoint of another architecture: unexpected {shown(strange) or 'nothing'}; "
+            f"missing {shown(missing) or 'nothing'}"
+        )
+    return {name: one.read() for name, one in stored.items()}
+
+
+def _steps(run: Path) -> list[int]:
+    """Return the numbers of a run's whole checkpoints, rising."""
+    folders = run.iterdir() if run.is_dir() else ()
+    matches = [_FOLDER.fullmatch(path.name) for path in folders]
+    return sorted(int(match[1]) for match in matches if match and (run / match[0] / PROGRESS).is_file())

@@ -1,0 +1,192 @@
+"""The model that a run begins with: a checkpoint, or an encoder and a language model with a new bridge."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, GenerationConfig
+
+from naturelm_audio.checkpoint import load_model, prepare_tokenizer
+from naturelm_audio.checkpoint.official import BeatsFile, open_checkpoint
+from naturelm_audio.checkpoint.sources import locate
+from naturelm_audio.checkpoint.tensors import open_weights, prefixed, read_json, shown
+from naturelm_audio.checkpoint.tokens import eos_token_ids
+from naturelm_audio.errors import CheckpointError, OptionsError
+from naturelm_audio.model import (
+    BeatsConfig,
+    BridgeConfig,
+    LoraLinear,
+    NatureLMConfig,
+    NatureLMForConditionalGeneration,
+)
+from naturelm_audio.model.lora import attach_lora
+from naturelm_audio.train.recipe import InitOptions, PartsOptions, Recipe
+
+__all__ = ["choose_trained", "initial_model", "trained_names"]
+
+logger = logging.getLogger(__name__)
+
+HEAD = "language_model.lm_head.weight"
+
+
+def initial_model(recipe: Recipe) -> NatureLMForConditionalGeneration:
+    """Return the model with its first weights and adapters, on the CPU, and what is trained chosen.
+
+    Raises:
+        CheckpointError: weights are missing, incomplete, or of another architecture.
+        OptionsError: the recipe names too little, or adapters of another rank than the weights have.
+    """
+    init, parts = recipe.init, recipe.parts
+    torch.manual_seed(recipe.seed)
+    if init.model is not None:
+        model = load_model(
+            init.model,
+            llama=init.language_model,
+            device="cpu",
+            dtype="float32",
+            qformer_heads=init.qformer_heads,
+        )
+        _fit_adapters(model, parts)
+    elif init.language_model is not None:
+        model = _assembled(init, parts, init.language_model)
+    else:
+        raise OptionsError("init: name a model, or a language_model (and beats, a BEATs file, beside it)")
+    audio: Any = model.config.audio_config
+    audio.encoder_layerdrop = parts.encoder_layerdrop if parts.encoder else 0.0
+    choose_trained(model, parts)
+    return model
+
+
+def choose_trained(model: NatureLMForConditionalGeneration, parts: PartsOptions) -> None:
+    """Let exactly the chosen parts learn, and keep a frozen language model as small as the options say."""
+    model.requires_grad_(False)
+    model.audio_tower.requires_grad_(parts.encoder)
+    if model.audio_tower.predictor is not None:
+        model.audio_tower.predictor.requires_grad_(False)  # its tags are no part of an answer
+    model.bridge.requires_grad_(parts.bridge)
+    model.language_model.requires_grad_(parts.language_model)
+    if parts.lora_rank:
+        for module in model.language_model.modules():
+            if isinstance(module, LoraLinear):
+                module.lora_A.requires_grad_(True)
+                module.lora_B.requires_grad_(True)
+    if parts.frozen_precision == "bfloat16":
+        for parameter in model.language_model.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def trained_names(model: nn.Module) -> frozenset[str]:
+    """Return the names of what changes in training: parameters that learn, and the buffers beside them."""
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    modules = {name.rpartition(".")[0] for name in learning}
+    state = model.state_dict(keep_vars=True)
+    buffers = {name for name in state if not isinstance(state[name], nn.Parameter)}
+    return frozenset(learning | {name for name in buffers if name.rpartition(".")[0] in modules})
+
+
+def _fit_adapters(model: NatureLMForConditionalGeneration, parts: PartsOptions) -> None:
+    """Add adapters where the recipe wants them and the weights have none."""
+    rank = model.config.lora_rank
+    if not parts.lora_rank or rank == parts.lora_rank:
+        return
+    if rank:
+        raise OptionsError(
+            f"parts.lora_rank is {parts.lora_rank}, but the model has adapters of rank {rank}: write {rank}"
+        )
+    attach_lora(
+        model.language_model, rank=parts.lora_rank, alpha=parts.lora_alpha, dropout=parts.lora_dropout
+    )
+    model.config.lora_rank, model.config.lora_alpha = parts.lora_rank, parts.lora_alpha
+    model.config.lora_dropout = parts.lora_dropout
+
+
+def _assembled(
+    init: InitOptions, parts: PartsOptions, language_model: str
+) -> NatureLMForConditionalGeneration:
+    """Return a new model around a language model; the bridge and the adapters are random."""
+    folder = locate(language_model, weights=not init.text).path
+    encoder_config, state = _encoder(init)
+    config = NatureLMConfig(
+        audio_config=encoder_config,
+        bridge_config=BridgeConfig(**init.bridge),
+        text_config=_text_config(folder, init.text),
+        padded_lengths_seconds=init.clip_lengths_seconds,
+        lora_rank=parts.lora_rank,
+        lora_alpha=parts.lora_alpha,
+        lora_dropout=parts.lora_dropout,
+    )
+    text: Any = config.text_config
+    config.tie_word_embeddings = bool(text.tie_word_embeddings)
+    tokenizer = prepare_tokenizer(folder, config)
+    if not init.text:
+        opened = prefixed(open_weights(folder), "language_model.")
+        state |= {
+            name: stored.read() for name, stored in opened.items() if not name.endswith("rotary_emb.inv_freq")
+        }
+    model = _with_weights(config, state, folder, random_text=bool(init.text))
+    generation: Any = GenerationConfig
+    model.generation_config = generation(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=eos_token_ids(folder, config, tokenizer),
+        pad_token_id=tokenizer.eos_token_id,
+        do_sample=False,
+    )
+    model.tokenizer = tokenizer
+    return model
+
+
+def _encoder(init: InitOptions) -> tuple[BeatsConfig, dict[str, torch.Tensor]]:
+    """Return the encoder's sizes, and its tensors where a file has them."""
+    if init.beats is None:
+        try:
+            return BeatsConfig(**init.encoder), {}
+        except (TypeError, ValueError) as error:
+            raise OptionsError(f"init.encoder: {error}") from None
+    path = locate(init.beats).path
+    opened = open_checkpoint(path)
+    if not isinstance(opened, BeatsFile):
+        raise CheckpointError(f"{path}: no BEATs encoder alone but a whole model; name it as init.model")
+    return opened.config, {name: stored.read() for name, stored in opened.weights.items()}
+
+
+def _text_config(folder: Path, changes: dict[str, Any]) -> Any:
+    read_json(folder / "config.json")  # says clearly if it is missing or damaged
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: not the configuration of a language model: {error}") from None
+    config._name_or_path = ""  # else saved folders would hold this machine's paths
+    unknown = [name for name in changes if not hasattr(config, name)]
+    if unknown:
+        raise OptionsError(f"init.text: {config.model_type} has no {unknown[0]}")
+    return type(config)(**(config.to_dict() | changes))
+
+
+def _with_weights(
+    config: NatureLMConfig, state: dict[str, torch.Tensor], folder: Path, *, random_text: bool
+) -> NatureLMForConditionalGeneration:
+    """Return the model with these tensors; what else it has is random, and nothing but what should be."""
+    if not state:
+        return NatureLMForConditionalGeneration(config)
+    loaded: Any = NatureLMForConditionalGeneration.from_pretrained(
+        None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
+    )
+    model: NatureLMForConditionalGeneration = loaded[0]
+    given = {name.partition(".")[0] for name in state}
+    missing = [
+        name
+        for name in loaded[1].get("missing_keys", ())
+        if name.partition(".")[0] in given and ".lora_" not in name and name != HEAD
+    ]
+    wrong = [*loaded[1].get("unexpected_keys", ()), *loaded[1].get("mismatched_keys", ())]
+    if missing or wrong:
+        raise CheckpointError(
+            f"{folder}: not a language model of the kind its config.json says: "
+            f"missing {shown(sorted(missing)) or 'nothing'}; unexpected {shown(wrong) or 'nothing'}"
+        )
+    return model.train()

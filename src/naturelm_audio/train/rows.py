@@ -1,0 +1,178 @@
+"""Which rows of annotation files a run learns from and is judged on: by split, task, domain, taxon."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from naturelm_audio.errors import OptionsError
+from naturelm_audio.train.manifest.annotations import read_annotations
+from naturelm_audio.train.manifest.examples import Example
+from naturelm_audio.train.manifest.holdouts import HoldOuts, read_holdouts, shipped_holdouts
+from naturelm_audio.train.manifest.taxonomy import parse_taxon
+from naturelm_audio.train.recipe import DataOptions
+
+__all__ = ["Rows", "domain_of", "file_hash", "hold_outs", "rows_of"]
+
+_SPEECH = ("speaker", "speech")
+_MUSIC = ("pitch", "instrument", "velocity", "timbre", "music", "note-")
+_RANKS = ("phylum", "class", "order", "family", "genus")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a run, the folder of their audio, and how many were left out for which reason."""
+
+    train: tuple[Example, ...]
+    valid: tuple[Example, ...]
+    audio_root: Path
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return counts for the run's record."""
+        return {
+            "train_rows": len(self.train),
+            "valid_rows": len(self.valid),
+            "train_tasks": dict(sorted(Counter(row.task for row in self.train).items())),
+            "left_out": dict(sorted(self.left_out.items())),
+        }
+
+
+def rows_of(options: DataOptions) -> Rows:
+    """Return the rows of a recipe's annotation files that its filters keep.
+
+    Raises:
+        ManifestError: faulty rows, all named with file and line.
+        OptionsError: no files, files in several folders without a common root, or no row is left.
+    """
+    if not options.train:
+        raise OptionsError("data.train: name an annotation file")
+    root = _root(options)
+    counts: Counter[str] = Counter()
+    held_out = hold_outs(options.hold_outs)
+    training = _read(options.train, root)
+    validation = _read(options.valid, root) if options.valid else []
+    train = [row for row in training if row.split in ("", "train")]
+    valid = [row for row in validation if row.split in ("", "valid", "test")] or [
+        row for row in training if row.split == "valid"
+    ]
+    train = _allowed(_filtered(train, options, counts), held_out, options, counts)
+    valid = _filtered(valid, options, Counter())
+    if not train:
+        raise OptionsError(f"data: no row is left to learn from; left out: {dict(counts) or 'none'}")
+    return Rows(tuple(train), tuple(valid), root, dict(counts))
+
+
+def domain_of(row: Example) -> str:
+    """Return ``speech``, ``music``, ``animal`` or ``other``: by the row's own word for it, or by its task."""
+    said = str(row.metadata.get("data_category") or row.metadata.get("kind") or "").casefold()
+    if said in ("speech", "music", "animal"):
+        return said
+    if any(word in row.task for word in _SPEECH):
+        return "speech"
+    if any(word in row.task for word in _MUSIC):
+        return "music"
+    named = any(row.metadata.get(name) for name in ("species", "genus", "family"))
+    return "animal" if named or row.task.startswith(("sci-", "taxonomic-")) else "other"
+
+
+def hold_outs(name: str) -> HoldOuts | None:
+    """Return the taxa that nothing may be learned from: the paper's, those of a file, or none."""
+    if name == "none":
+        return None
+    return shipped_holdouts() if name == "paper" else read_holdouts(name)
+
+
+def file_hash(path: str | Path) -> str:
+    """Return what tells a file's content from any other."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _root(options: DataOptions) -> Path:
+    if options.audio_root is not None:
+        return Path(options.audio_root)
+    folders = {Path(path).resolve().parent for path in (*options.train, *options.valid)}
+    if len(folders) > 1:
+        raise OptionsError("data.audio_root: the annotation files are in several folders; name the audio's")
+    return folders.pop()
+
+
+def _read(paths: Sequence[str], root: Path) -> list[Example]:
+    return [row for path in paths for row in read_annotations(path, audio_root=root)]
+
+
+def _filtered(rows: Iterable[Example], options: DataOptions, counts: Counter[str]) -> list[Example]:
+    kept = []
+    for row in rows:
+        reason = _unwanted(row, options)
+        if reason:
+            counts[reason] += 1
+        else:
+            kept.append(row)
+    return kept
+
+
+def _unwanted(row: Example, options: DataOptions) -> str:
+    """Return by which filter a row is left out, or nothing."""
+    if options.tasks and not _matches(row.task, options.tasks):
+        return "not in data.tasks"
+    if _matches(row.task, options.exclude_tasks):
+        return "in data.exclude_tasks"
+    if options.domains and domain_of(row) not in options.domains:
+        return "not in data.domains"
+    if options.sources and not _matches(row.source, options.sources):
+        return "not in data.sources"
+    return "in data.exclude_sources" if _matches(row.source, options.exclude_sources) else ""
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _allowed(
+    rows: Sequence[Example], held_out: HoldOuts | None, options: DataOptions, counts: Counter[str]
+) -> list[Example]:
+    """Return the rows that speak of no held-out taxon.
+
+    Raises:
+        OptionsError: there are some that do, and they are to be refused.
+    """
+    if held_out is None:
+        return list(rows)
+    kept, first = [], ""
+    for row in rows:
+        reason = _held_out(row, held_out)
+        if reason:
+            counts["held-out taxon"] += 1
+            first = first or f"{row.files[0] if row.files else 'a mixture'}: {reason}"
+        else:
+            kept.append(row)
+    if first and options.held_out_rows == "refuse":
+        raise OptionsError(
+            f"{counts['held-out taxon']} rows are of held-out taxa, the first {first}; leave them out, "
+            "or set data.held_out_rows to drop or data.hold_outs to none"
+        )
+    return kept
+
+
+def _held_out(row: Example, held_out: HoldOuts) -> str:
+    """Return why a row is held out: by its recording, its taxon, or what its answer names."""
+    if row.recording_id and row.recording_id in held_out.recording_ids:
+        return "recording id"
+    species = str(row.metadata.get("species") or "")
+    ranks = {rank: str(row.metadata[rank]) for rank in _RANKS if row.metadata.get(rank)}
+    if species or ranks:
+        reason = held_out.reason(parse_taxon(species, **ranks))
+        if reason:
+            return reason
+    # Questions may list held-out names as wrong candidates no more than answers may name them.
+    return held_out.reason_of_text(row.text) or held_out.reason_of_text(row.prompt)

@@ -1,0 +1,253 @@
+"""One training run from a recipe to a finished model in its folder; begun again, it goes on where it stopped.
+
+The folder holds ``run.json`` (what the run depends on and what it counted), ``log.jsonl`` (losses, figures),
+``checkpoint-N`` folders, and at the end ``model``: the best weights, for ``naturelm infer --model``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import torch
+import transformers
+from torch import Tensor
+
+from naturelm_audio import __version__
+from naturelm_audio.audio import SAMPLE_RATE_HZ
+from naturelm_audio.errors import MissingExtraError, OptionsError, OutputError
+from naturelm_audio.files import write_atomically
+from naturelm_audio.model import NatureLMConfig, NatureLMForConditionalGeneration
+from naturelm_audio.train import checkpoints
+from naturelm_audio.train.collate import Collator
+from naturelm_audio.train.draws import Draws, Reader
+from naturelm_audio.train.initial import initial_model
+from naturelm_audio.train.recipe import InitOptions, Recipe, RunOptions
+from naturelm_audio.train.rows import Rows, file_hash, rows_of
+from naturelm_audio.train.trainer import LOG, RunTrainer, Stopping
+from naturelm_audio.train.validation import Validation
+from naturelm_audio.train.yaml_options import differences
+
+__all__ = ["Finished", "prepare", "train", "train_stages"]
+
+logger = logging.getLogger(__name__)
+
+RECORD = "run.json"
+MODEL = "model"
+# What may differ when a run goes on: how it is written down and worked on, not what it learns.
+FREE_KEYS = ("data.workers", "data.audio_root", "data.max_unreadable_share", "name")
+FREE_SECTION = "run."
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: its model's folder, figures of the best weights, and rows that couldn't be read."""
+
+    model: Path
+    figures: dict[str, float]
+    unreadable: dict[int, str]
+    bad_updates: int
+
+
+def train(recipe: Recipe, output_dir: str | Path, *, stop_after: int | None = None) -> Finished | None:
+    """Train to the end, going on from the newest checkpoint if there is one; None if it stopped before.
+
+    Args:
+        recipe: everything the run depends on.
+        output_dir: folder of the run.
+        stop_after: updates after which to stop with a checkpoint, as a kill there would.
+
+    Raises:
+        OptionsError: the recipe is wrong, or not that of the run which is in the folder.
+        CheckpointError: first weights are missing or of another architecture.
+        ManifestError: faulty rows.
+        TrainingError: no finite gradients, or too much audio that can't be read.
+        OutputError: the disk is full; the last checkpoint is whole.
+    """
+    folder = Path(output_dir)
+    trainer = prepare(recipe, folder)
+    if stop_after is not None:
+        trainer.add_callback(Stopping(stop_after))
+    last, done = checkpoints.last_checkpoint(folder), 0
+    if last is not None:
+        done = int(checkpoints.read_progress(last)["step"])
+        logger.info("going on from %s", last)
+        _cut_log(folder, done, first=trainer.is_world_process_zero())
+    if last is not None and done >= recipe.optimiser.steps:
+        trainer.take_up(last)
+    else:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        done = trainer.state.global_step
+    return _finish(trainer, folder) if done >= recipe.optimiser.steps else None
+
+
+def train_stages(recipes: Sequence[Recipe], output_dir: str | Path) -> Finished | None:
+    """Train stages, each from the weights of the one before; several get folders ``stage1`` and so on.
+
+    Raises:
+        See :func:`train`.
+    """
+    folder, finished = Path(output_dir), None
+    for place, recipe in enumerate(recipes, start=1):
+        if finished is not None:
+            init = InitOptions(model=str(finished.model))
+            recipe = dataclasses.replace(recipe, init=init)
+        stage = folder / f"stage{place}" if len(recipes) > 1 else folder
+        finished = train(recipe, stage)
+    return finished
+
+
+def prepare(recipe: Recipe, folder: Path) -> RunTrainer:
+    """Return the trainer of a run, its folder checked or begun.
+
+    Raises:
+        See :func:`train`.
+    """
+    _require_loggers(recipe.run)
+    rows = rows_of(recipe.data)
+    _check_same_run(recipe, folder)
+    model = initial_model(recipe)
+    reader = Reader(rows.audio_root, clip_samples(model.config, recipe.data.clip_seconds))
+    draws = Draws(
+        rows.train,
+        reader,
+        recipe.augment,
+        seed=recipe.seed,
+        length=recipe.optimiser.steps * recipe.optimiser.batch_size,
+    )
+    validation = None
+    if rows.valid:
+        collator = Collator(model.config, model.tokenizer, recipe.data.max_answer_tokens)
+        validation = Validation(rows.valid, reader, collator, recipe.validation, seed=recipe.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = RunTrainer(recipe, model, draws, validation, folder)
+    if trainer.is_world_process_zero() and not (folder / RECORD).is_file():
+        _write_record(folder, _begun(recipe, rows, model))
+    trainer.accelerator.wait_for_everyone()
+    return trainer
+
+
+def clip_samples(config: NatureLMConfig, clip_seconds: float | None) -> int:
+    """Return the length that clips are cut or padded to: the model's first that holds the wanted one."""
+    wanted = round((clip_seconds or config.max_clip_seconds) * SAMPLE_RATE_HZ)
+    try:
+        return config.padded_samples(wanted)
+    except ValueError as error:
+        raise OptionsError(f"data.clip_seconds: {error}") from None
+
+
+# --- the record ---
+
+
+def _begun(recipe: Recipe, rows: Rows, model: NatureLMForConditionalGeneration) -> dict[str, Any]:
+    learning = [parameter.numel() for parameter in model.parameters() if parameter.requires_grad]
+    return {
+        "recipe": dataclasses.asdict(recipe),
+        "files": {path: file_hash(path) for path in (*recipe.data.train, *recipe.data.valid)},
+        "rows": rows.as_json(),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trained_parameters": sum(learning),
+        "versions": {
+            "naturelm_audio": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "accelerate": accelerate.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    write_atomically(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: not the record of a training run: {error}") from None
+    return record
+
+
+def _check_same_run(recipe: Recipe, folder: Path) -> None:
+    """Check that a run which is already in the folder is this one.
+
+    Raises:
+        OptionsError: naming what differs.
+        OutputError: the folder holds something else.
+    """
+    if not (folder / RECORD).is_file():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise OutputError(f"{folder}: holds something that is no training run; name a new folder")
+        return
+    record = _read_record(folder)
+    now = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    changed = {
+        key: values
+        for key, values in differences(record["recipe"], now).items()
+        if key not in FREE_KEYS and not key.startswith(FREE_SECTION)
+    }
+    if changed:
+        listed = "; ".join(f"{key} was {old!r}, now {new!r}" for key, (old, new) in list(changed.items())[:5])
+        raise OptionsError(f"{folder}: holds a run of another recipe: {listed}; name another folder")
+    for path, known in record["files"].items():
+        if file_hash(path) != known:
+            raise OptionsError(f"{folder}: {path} has changed since this run began; name another folder")
+
+
+def _require_loggers(options: RunOptions) -> None:
+    from importlib.util import find_spec
+
+    for name in options.report_to:
+        if find_spec(name) is None:
+            raise MissingExtraError("train", f"run.report_to {name}")
+
+
+def _cut_log(folder: Path, step: int, *, first: bool) -> None:
+    """Remove what was logged after the checkpoint: it is about to happen again."""
+    path = folder / LOG
+    if not first or not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    write_atomically(path, "".join(f"{line}\n" for line in kept))
+
+
+# --- the end ---
+
+
+def _finish(trainer: RunTrainer, folder: Path) -> Finished:
+    """Write the best weights as a model, and what the run counted."""
+    state: dict[str, Tensor] = dict(trainer.full_state())
+    if trainer.is_world_process_zero():
+        best = trainer.best_checkpoint()
+        if best is not None:
+            state |= checkpoints.read_weights(best, trainer.shapes, trainer.tied)
+        temporary = folder / f".{MODEL}.tmp"
+        with checkpoints.clear_save_errors(temporary):
+            checkpoints.write_model(trainer.plain, state, temporary, trainer.tokenizer)
+        checkpoints.publish(temporary, folder / MODEL)
+        record = _read_record(folder) | {
+            "best_step": trainer.state.best_global_step or trainer.state.global_step,
+            "figures": trainer.best_figures,
+            "bad_updates": trainer.bad_updates,
+            "unreadable": trainer.unreadable,
+        }
+        _write_record(folder, record)
+        _tell_unreadable(trainer.unreadable)
+    trainer.accelerator.wait_for_everyone()
+    return Finished(folder / MODEL, trainer.best_figures, trainer.unreadable, trainer.bad_updates)
+
+
+def _tell_unreadable(unreadable: Mapping[int, str]) -> None:
+    if unreadable:
+        listed = "".join(f"\n  row {row}: {reason}" for row, reason in sorted(unreadable.items()))
+        logger.warning("%d rows were left out because their audio can't be read:%s", len(unreadable), listed)

@@ -1,0 +1,76 @@
+"""What an update is made with: groups of parameters, the optimiser, its learning rates, and clipping."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from naturelm_audio.errors import MissingExtraError
+from naturelm_audio.model import Bridge
+from naturelm_audio.train.recipe import OptimiserOptions
+
+__all__ = ["discard_gradients", "make_optimiser", "make_schedule", "parameter_groups"]
+
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._BatchNorm)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the parameters that learn in two groups: with decay, and without for biases, norms and queries.
+
+    What a parameter is tells the module that holds it, not its name: LLMs have norms of classes of their own.
+    """
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    seen: set[int] = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            (others if _never_decays(module, name) else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _never_decays(module: nn.Module, name: str) -> bool:
+    is_norm = isinstance(module, _NORMS) or type(module).__name__.endswith(("RMSNorm", "LayerNorm"))
+    return is_norm or name == "bias" or (isinstance(module, Bridge) and name == "query_tokens")
+
+
+def make_optimiser(groups: list[dict[str, Any]], options: OptimiserOptions) -> Optimizer:
+    """Return AdamW over groups of parameters.
+
+    Raises:
+        MissingExtraError: the 8-bit one is asked for and not installed.
+    """
+    groups = [group for group in groups if group["params"]]
+    if options.name == "adamw":
+        return AdamW(groups, lr=options.learning_rate, betas=options.betas)
+    try:
+        quantised = importlib.import_module("bitsandbytes.optim")
+    except ImportError:
+        raise MissingExtraError("train", "optimiser.name adamw_8bit (and bitsandbytes)") from None
+    optimiser: Optimizer = quantised.PagedAdamW8bit(groups, lr=options.learning_rate, betas=options.betas)
+    return optimiser
+
+
+def make_schedule(optimiser: Optimizer, options: OptimiserOptions) -> LambdaLR:
+    """Return the schedule of the recipe, counted in updates of the whole run."""
+    return LambdaLR(optimiser, partial(_factor, options))
+
+
+def _factor(options: OptimiserOptions, step: int) -> float:
+    return options.learning_rate_at(step) / options.learning_rate
+
+
+@torch.no_grad()
+def discard_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Leave an update out: without gradients the optimiser changes neither weights nor its memory."""
+    for parameter in parameters:
+        parameter.grad = None

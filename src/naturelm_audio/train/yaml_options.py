@@ -1,0 +1,179 @@
+"""YAML -> nested dataclasses: unknown keys and wrong types are refused with the key's whole name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from naturelm_audio.errors import OptionsError
+
+__all__ = ["closest", "differences", "flattened", "from_yaml", "load_yaml", "override"]
+
+_Options = TypeVar("_Options")
+_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def from_yaml(kind: type[_Options], path: str | Path, changes: Sequence[str] = ()) -> _Options:
+    """Return a dataclass filled from a file, after changes such as ``optimiser.steps=10``.
+
+    Raises:
+        OptionsError: no such file, no YAML, an unknown key, a value of the wrong type or out of range.
+    """
+    raw = load_yaml(path)
+    for change in changes:
+        override(raw, change)
+    return _build(kind, raw, str(path), "")
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping that a file holds.
+
+    Raises:
+        OptionsError: it can't be read, or holds something else.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionsError(f"{path}: can't be read: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OptionsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise OptionsError(f"{path}: holds no keys and values but {type(raw).__name__}")
+    return raw
+
+
+def override(raw: dict[str, Any], change: str) -> None:
+    """Set one ``dotted.key=value`` in place; the value is read as YAML.
+
+    Raises:
+        OptionsError: it is not of this form, or a part of the key holds no further keys.
+    """
+    key, equals, value = change.partition("=")
+    if not equals or not key.strip():
+        raise OptionsError(f"--options {change!r}: write it as key=value, such as optimiser.steps=10")
+    *parents, last = key.strip().split(".")
+    place: Any = raw
+    for part in parents:
+        if place.get(part) is None:
+            place[part] = {}
+        place = place[part]
+        if not isinstance(place, dict):
+            raise OptionsError(f"--options {change!r}: {part} holds a value, no further keys")
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise OptionsError(f"--options {change!r}: the value is not YAML; quote it") from None
+
+
+def flattened(options: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested options as one level of dotted keys; lists are values."""
+    values = dataclasses.asdict(options) if dataclasses.is_dataclass(options) else dict(options)  # type: ignore[arg-type]
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            found |= flattened(value, f"{key}.")
+        else:
+            found[key] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
+    """Return dotted key -> (old, new) where two sets of options differ; a key that one lacks is None."""
+    before, after = flattened(old), flattened(new)
+    return {
+        key: (before.get(key), after.get(key))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    }
+
+
+def _build(kind: type[_Options], raw: Any, where: str, prefix: str) -> _Options:
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, Mapping):
+        raise OptionsError(f"{where}: {prefix.rstrip('.') or 'the file'} needs keys and values, not {raw!r}")
+    hints = typing.get_type_hints(kind)
+    for key in raw:
+        if key not in hints:
+            raise OptionsError(f"{where}: unknown key {prefix}{key}{closest(str(key), hints)}")
+    values = {key: _convert(hints[key], value, where, f"{prefix}{key}") for key, value in raw.items()}
+    missing = [
+        item.name
+        for item in dataclasses.fields(kind)  # type: ignore[arg-type]
+        if item.name not in values
+        and item.default is dataclasses.MISSING
+        and item.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise OptionsError(f"{where}: {prefix}{missing[0]} is missing")
+    try:
+        return kind(**values)
+    except OptionsError as error:
+        raise OptionsError(f"{where}: {prefix}{error}") from None
+
+
+def closest(key: str, known: Iterable[str]) -> str:
+    """Return a hint at the known name that is meant, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(names)}"
+
+
+def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
+    """Return the value as its field's type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType or origin is typing.Union:
+        return None if value is None else _convert(arguments[0], value, where, key)
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type[Any], hint), value, where, f"{key}.")
+    if origin is typing.Literal:
+        if value not in arguments:
+            shown = ", ".join(map(str, arguments))
+            raise OptionsError(f"{where}: {key} must be one of {shown}, not {value!r}")
+        return value
+    if origin is tuple:
+        listed = [value] if isinstance(value, str | int | float) and not isinstance(value, bool) else value
+        if value is None:
+            listed = []
+        if not isinstance(listed, list | tuple):
+            raise OptionsError(f"{where}: {key} must be a list, not {value!r}")
+        if arguments[-1] is not Ellipsis and len(arguments) != len(listed):
+            raise OptionsError(f"{where}: {key} needs {len(arguments)} values, not {len(listed)}")
+        named = ((f"{key}[{place}]", one) for place, one in enumerate(listed))
+        return tuple(_convert(arguments[0], one, where, name) for name, one in named)
+    if origin is dict:
+        if value is not None and not isinstance(value, Mapping):
+            raise OptionsError(f"{where}: {key} needs keys and values, not {value!r}")
+        return dict(value or {})
+    return _simple(hint, value, where, key)
+
+
+def _simple(hint: Any, value: Any, where: str, key: str) -> Any:
+    wrong = OptionsError(f"{where}: {key} must be {_NAMES.get(hint, hint)}, not {value!r}")
+    if hint is float and not isinstance(value, bool) and isinstance(value, int | float | str):
+        try:
+            return float(value)  # YAML reads 9e-5 as text
+        except ValueError:
+            raise wrong from None
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)  # 5.0e5 steps
+    if hint is int and isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            raise wrong from None
+        if number.is_integer():
+            return int(number)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise wrong
+    return value

@@ -1,0 +1,265 @@
+"""Whole runs on toy data: from annotation file to a model that answers, stopped and taken up again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toys
+from rehearsal import recipe, rows, write_rows
+from safetensors.torch import load_file
+
+from naturelm_audio.checkpoint import load_model, save_model
+from naturelm_audio.errors import CheckpointError, OptionsError, OutputError
+from naturelm_audio.generate import Generator, Request
+from naturelm_audio.train import checkpoints
+from naturelm_audio.train.running import train, train_stages
+from naturelm_audio.train.trainer import TrainingError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return write_rows(folder / "rows.jsonl", rows(folder))
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy") / "model"
+    save_model(toys.model(lora_rank=2, lora_alpha=4.0, spread=0.05), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(data, toy, tmp_path_factory):
+    """A run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    finished = train(recipe(data, toy), folder / "run")
+    return folder / "run", finished
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_run_ends_with_a_model_that_answers(whole):
+    folder, finished = whole
+    model = load_model(finished.model, device="cpu")
+    generator = Generator(model)
+    vectors = generator.encode([np.zeros(16_000, np.float32)])
+    assert generator.answer([Request("<AudioHere>?", tuple(vectors))])[0].token_ids
+    assert finished.figures["loss"] > 0
+    assert "common-simple-detection/none_accuracy" in finished.figures
+    steps = [row["step"] for row in log(folder) if "loss" in row]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_records_what_it_depends_on(whole):
+    record = json.loads((whole[0] / "run.json").read_text())
+    assert record["recipe"]["optimiser"]["steps"] == 6
+    assert record["rows"]["train_tasks"] == {"common-classification": 9, "common-simple-detection": 9}
+    assert 0 < record["trained_parameters"] < record["parameters"]
+    assert record["figures"]["loss"] == pytest.approx(whole[1].figures["loss"])
+
+
+def test_only_what_should_learn_changes(whole, toy):
+    before, after = weights(toy), weights(checkpoints.last_checkpoint(whole[0]))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    parts = {name.partition(".")[0] for name in changed}
+    assert parts == {"audio_tower", "bridge", "language_model"}
+    assert all("lora_" in name for name in changed if name.startswith("language_model"))
+    assert not any("predictor" in name for name in changed)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_T4_a_run_taken_up_gives_the_same_weights_bit_for_bit(whole, data, toy, tmp_path, step):
+    assert train(recipe(data, toy), tmp_path / "run", stop_after=step) is None
+    finished = train(recipe(data, toy), tmp_path / "run")
+    expected, found = weights(whole[0] / "checkpoint-6"), weights(tmp_path / "run" / "checkpoint-6")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert finished.figures == whole[1].figures
+    losses = [
+        [row["loss"] for row in log(folder) if "loss" in row] for folder in (whole[0], tmp_path / "run")
+    ]
+    assert losses[0] == losses[1]
+    old = torch.load(whole[0] / "checkpoint-6" / "optimizer.pt", weights_only=True)
+    new = torch.load(tmp_path / "run" / "checkpoint-6" / "optimizer.pt", weights_only=True)
+    assert all(
+        torch.equal(old["state"][key]["exp_avg"], new["state"][key]["exp_avg"]) for key in old["state"]
+    )
+
+
+def test_X11_a_kill_without_warning_is_taken_up_from_the_last_checkpoint(
+    whole, data, toy, tmp_path, monkeypatch
+):
+    from naturelm_audio.train.draws import Draws
+
+    real = Draws.sample
+    heard = []
+
+    def killed(self, row, generator, failed):
+        heard.append(row)
+        if len(heard) > 14:
+            raise KeyboardInterrupt
+        return real(self, row, generator, failed)
+
+    monkeypatch.setattr(Draws, "sample", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(data, toy), tmp_path / "run")
+    monkeypatch.setattr(Draws, "sample", real)
+    assert checkpoints.last_checkpoint(tmp_path / "run").name == "checkpoint-3"
+    train(recipe(data, toy), tmp_path / "run")
+    expected, found = weights(whole[0] / "checkpoint-6"), weights(tmp_path / "run" / "checkpoint-6")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_T4_checkpoints_hold_tensors_and_json_alone(whole):
+    for folder in (whole[0] / "checkpoint-6", whole[0] / "model"):
+        assert load_model(folder, device="cpu") is not None
+    suffixes = {path.suffix for path in (whole[0] / "checkpoint-6").iterdir()}
+    assert suffixes == {".json", ".safetensors", ".pt", ".jinja"}
+
+
+def test_a_finished_run_begun_again_gives_its_result(whole, data, toy):
+    again = train(recipe(data, toy), whole[0])
+    assert again.figures == whole[1].figures
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"seed": 6}, "seed was 5, now 6"),
+        ({"optimiser": {"learning_rate": 2e-2}}, "optimiser.learning_rate"),
+        ({"augment": {"mixup_probability": 0.1}}, "augment.mixup_probability was 0.5, now 0.1"),
+    ],
+)
+def test_T4_another_recipe_is_refused_by_the_name_of_its_key(whole, data, toy, changes, key):
+    with pytest.raises(OptionsError, match=key):
+        train(recipe(data, toy, **changes), whole[0])
+
+
+def test_what_changes_no_weight_may_change(whole, data, toy):
+    train(recipe(data, toy, run={"log_every": 2, "keep_last": 5}), whole[0])
+
+
+def test_changed_data_is_refused(data, toy, tmp_path):
+    folder = tmp_path / "data"
+    listed = rows(folder)
+    own = write_rows(folder / "rows.jsonl", listed)
+    train(recipe(own, toy, optimiser={"steps": 2}), tmp_path / "run", stop_after=1)
+    write_rows(own, listed[:-2])
+    with pytest.raises(OptionsError, match="has changed since this run began"):
+        train(recipe(own, toy, optimiser={"steps": 2}), tmp_path / "run")
+
+
+def test_a_folder_with_something_else_is_left_alone(data, toy, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="no training run"):
+        train(recipe(data, toy), tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(data, toy, tmp_path, monkeypatch):
+    from naturelm_audio.train.validation import Validation
+
+    losses = iter([1.0, 5.0, 4.0, 3.0])
+    monkeypatch.setattr(Validation, "figures", lambda self, *_, **__: {"loss": next(losses)})
+    train(recipe(data, toy, optimiser={"steps": 8}, validation={"every": 2}), tmp_path / "run")
+    kept = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
+    assert kept == ["checkpoint-2", "checkpoint-6", "checkpoint-8"]
+    best, finished = weights(tmp_path / "run" / "checkpoint-2"), weights(tmp_path / "run" / "model")
+    assert all(torch.equal(best[name], finished[name]) for name in best)
+
+
+def test_T6_an_unknown_figure_for_the_best_is_named(data, toy, tmp_path):
+    with pytest.raises(OptionsError, match=r"no figure 'token_acuracy'; did you mean token_accuracy\?"):
+        train(recipe(data, toy, validation={"best": "token_acuracy", "every": 1}), tmp_path / "run")
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(data, toy, tmp_path, monkeypatch):
+    real = checkpoints.write_optimiser
+
+    def full(state, folder):
+        if "checkpoint-4" in folder.name:
+            (folder / "optimizer.pt").write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        real(state, folder)
+
+    monkeypatch.setattr(checkpoints, "write_optimiser", full)
+    with pytest.raises(OutputError, match="the disk is full; the one before is unchanged"):
+        train(recipe(data, toy), tmp_path / "run")
+    assert checkpoints.last_checkpoint(tmp_path / "run").name == "checkpoint-3"
+    assert not list((tmp_path / "run").glob(".checkpoint*"))
+    monkeypatch.setattr(checkpoints, "write_optimiser", real)
+    assert train(recipe(data, toy), tmp_path / "run") is not None
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(whole, data, toy, tmp_path):
+    other = toys.model(lora_rank=3, lora_alpha=4.0)
+    state = other.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    with pytest.raises(CheckpointError, match=r"another architecture: unexpected .*lora_A"):
+        checkpoints.read_weights(whole[0] / "checkpoint-6", shapes, frozenset())
+
+
+def test_checkpoints_of_trained_weights_alone_resume_exactly(whole, data, toy, tmp_path):
+    small = recipe(data, toy, run={"checkpoint_weights": "trained"})
+    train(small, tmp_path / "run", stop_after=3)
+    folder = tmp_path / "run" / "checkpoint-3"
+    assert (folder / "trained.safetensors").is_file()
+    assert not (folder / "model.safetensors").exists()
+    train(small, tmp_path / "run")
+    expected, found = weights(whole[0] / "model"), weights(tmp_path / "run" / "model")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_unreadable_audio_is_skipped_counted_and_listed(data, toy, tmp_path, caplog):
+    folder = tmp_path / "data"
+    listed = rows(folder)
+    (folder / listed[0]["path"]).write_bytes(b"not audio at all")
+    own = write_rows(folder / "rows.jsonl", listed)
+    patient = recipe(own, toy, data={"max_unreadable_share": 0.2})
+    finished = train(patient, tmp_path / "run")
+    assert set(finished.unreadable) <= {0, 1}
+    assert finished.unreadable
+    assert "rows were left out because their audio can't be read" in caplog.text
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["unreadable"].keys() == {str(row) for row in finished.unreadable}
+
+
+def test_more_than_one_percent_unreadable_is_an_error(data, toy, tmp_path):
+    folder = tmp_path / "data"
+    listed = rows(folder)
+    for row in listed[:2]:
+        (folder / row["path"]).write_bytes(b"not audio at all")
+    own = write_rows(folder / "rows.jsonl", listed)
+    with pytest.raises(TrainingError, match=r"can't be read, more than data\.max_unreadable_share 0\.01"):
+        train(recipe(own, toy), tmp_path / "run")
+
+
+def test_stages_follow_each_other(data, toy, tmp_path):
+    first = recipe(data, toy, optimiser={"steps": 2}, validation={"every": 2})
+    second = dataclasses.replace(first, init=dataclasses.replace(first.init, model="unknown"), seed=9)
+    finished = train_stages([first, second], tmp_path / "run")
+    assert finished.model == tmp_path / "run" / "stage2" / "model"
+    record = json.loads((tmp_path / "run" / "stage2" / "run.json").read_text())
+    assert Path(record["recipe"]["init"]["model"]) == tmp_path / "run" / "stage1" / "model"
+
+
+@pytest.mark.parametrize("workers", [2])
+def test_T9_worker_processes_change_nothing(whole, data, toy, tmp_path, workers):
+    train(
+        recipe(data, toy, data={"workers": workers}, optimiser={"steps": 6}), tmp_path / "run", stop_after=2
+    )
+    expected = weights(whole[0] / "checkpoint-4")
+    assert expected.keys() == weights(tmp_path / "run" / "checkpoint-2").keys()
+    rows_of_log = [row["loss"] for row in log(tmp_path / "run") if "loss" in row]
+    assert rows_of_log == [row["loss"] for row in log(whole[0]) if "loss" in row][:2]

@@ -59,7 +59,7 @@ def recipe(annotations: Path, model: Path | str | None, **changes: Any) -> Recip
         seed=5,
         init=InitOptions(model=str(model) if model else None),
         data=DataOptions(train=(str(annotations),), hold_outs="none"),
-        augment=AugmentOptions(mixup_probability=0.5),
+        augment=AugmentOptions(noise_probability=0.0, replace_probability=0.0, mixup_probability=0.5),
         parts=PartsOptions(lora_rank=2, lora_alpha=4.0, encoder_layerdrop=0.2),
         optimiser=OptimiserOptions(
             steps=6,

@@ -175,6 +175,11 @@ class Draws(Dataset[Sample]):
             raise OptionsError("the weights of all rows are 0: nothing could be drawn")
         self._order: tuple[int, NDArray[np.int64]] | None = None
         self.noise = NoisePool(options.noise_folders if options else ())
+        if options and not self.noise and (options.noise_probability or options.replace_probability):
+            raise OptionsError(
+                "augment.noise_folders: name folders of recordings without animals, or set "
+                "noise_probability and replace_probability to 0"
+            )
         self.partners: dict[str, list[int]] = {"sci": [], "common": []}
         for row, example in enumerate(self.examples):
             for kind in augmentation.partner_kinds(example):

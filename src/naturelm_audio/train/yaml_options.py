@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from naturelm_audio.errors import OptionsError
+from naturelm_audio.options import _config_file, _load_yaml
 
 __all__ = ["closest", "differences", "flattened", "from_yaml", "load_yaml", "override"]
 
@@ -33,21 +34,17 @@ def from_yaml(kind: type[_Options], path: str | Path, changes: Sequence[str] = (
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the mapping that a file holds.
+    """Return the mapping that a file holds; a name such as ``configs/tiny.yml`` is also one of the package.
 
     Raises:
         OptionsError: it can't be read, or holds something else.
     """
-    try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionsError(f"{path}: can't be read: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    file = _config_file(Path(path))
+    raw = _load_yaml(file)
     if raw is None:
         return {}
     if not isinstance(raw, dict):
-        raise OptionsError(f"{path}: holds no keys and values but {type(raw).__name__}")
+        raise OptionsError(f"{file}: holds no keys and values but {type(raw).__name__}")
     return raw
 
 

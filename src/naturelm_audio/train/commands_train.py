@@ -1,0 +1,120 @@
+"""``naturelm train``, ``finetune`` and ``train-compare``: arguments -> options -> one call.
+
+Anything heavy is imported inside the command that needs it. Errors of the tree go to the caller.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from naturelm_audio.errors import OptionsError
+
+__all__ = ["finetune", "train", "train_compare"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option(
+    "--cfg-path", "cfg_paths", multiple=True, required=True, help="Recipe (YAML); several are stages in turn."
+)
+@click.option("--options", multiple=True, help="A change such as optimiser.steps=10; repeatable.")
+@click.option("--output-dir", type=_PATH, required=True, help="Folder of the run; one that stopped goes on.")
+@click.option("--joined", is_flag=True, help="Make one run of all stages: all rows from the first weights.")
+def train(cfg_paths: tuple[str, ...], options: tuple[str, ...], output_dir: Path, joined: bool) -> int:
+    """Train a model, or go on with a run that was stopped.
+
+    One process, or several with torchrun: torchrun --nproc-per-node 2 -m naturelm_audio train ...
+    """
+    if _is_tiny(cfg_paths):
+        from naturelm_audio.train import loop
+
+        loop.run(cfg_paths[0], output_dir, options)
+        return 0
+    from naturelm_audio.train.recipe import join_recipes, read_recipe
+    from naturelm_audio.train.running import train_stages
+
+    recipes = [read_recipe(path, options) for path in cfg_paths]
+    finished = train_stages([join_recipes(recipes)] if joined else recipes, output_dir)
+    if finished is not None and os.environ.get("RANK", "0") == "0":  # one of torchrun's processes speaks
+        _say_finished(finished.model, finished.figures, len(finished.unreadable), finished.bad_updates)
+    return 0
+
+
+@click.command()
+@click.option(
+    "--data", required=True, type=_PATH, help="Table of labelled recordings, or a folder per label."
+)
+@click.option("--model", default="naturelm-tiny", help="Bundled name, folder or hub id.  [naturelm-tiny]")
+@click.option("--output", required=True, type=_PATH, help="Folder of the new model.")
+@click.option("--audio-root", type=_PATH, help="Where the recordings are.  [the folder of the table]")
+@click.option("--steps", type=int, help="Updates.  [by the number of recordings]")
+@click.option("--batch-size", type=int, default=16, help="Rows in an update.  [16]")
+@click.option("--learning-rate", type=float, help="At its highest.  [by the size of the model]")
+@click.option("--valid-share", type=float, default=0.2, help="Of recordings, kept to judge by.  [0.2]")
+@click.option("--seed", type=int, default=13, help="Of all draws.  [13]")
+def finetune(
+    data: Path,
+    model: str,
+    output: Path,
+    audio_root: Path | None,
+    steps: int | None,
+    batch_size: int,
+    learning_rate: float | None,
+    valid_share: float,
+    seed: int,
+) -> int:
+    """Teach a model new sounds, and print what it knew before and knows after.
+
+    The table has columns such as path and common_name. Afterwards: naturelm infer --model OUTPUT ...
+    """
+    from naturelm_audio.train.finetune import FinetuneOptions
+    from naturelm_audio.train.finetune import finetune as run
+
+    options = FinetuneOptions(
+        data=data,
+        output=output,
+        model=model,
+        audio_root=audio_root,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        valid_share=valid_share,
+        seed=seed,
+    )
+    click.echo(run(options).as_markdown(), nl=False)
+    return 0
+
+
+@click.command("train-compare")
+@click.argument("first", type=_PATH)
+@click.argument("second", type=_PATH)
+def train_compare(first: Path, second: Path) -> int:
+    """Print how the training runs FIRST and SECOND differ, in settings and in figures."""
+    from naturelm_audio.train.compare import as_markdown, compare_runs
+
+    click.echo(as_markdown(compare_runs(first, second)), nl=False)
+    return 0
+
+
+def _is_tiny(cfg_paths: tuple[str, ...]) -> bool:
+    """Return whether the file is of the bundled model's own training, which has stages in one file."""
+    from naturelm_audio.train.yaml_options import load_yaml
+
+    kinds = ["stages" in load_yaml(path) for path in cfg_paths]
+    if any(kinds) and len(kinds) > 1:
+        raise OptionsError("--cfg-path: a file with stages of its own can't be one of several")
+    return kinds[0]
+
+
+def _say_finished(model: Path, figures: dict[str, float], unreadable: int, bad_updates: int) -> None:
+    click.echo(f"The model is in {model}.")
+    for name, value in figures.items():
+        click.echo(f"  {name}: {value:.4g}")
+    if unreadable:
+        click.echo(f"{unreadable} rows were left out because their audio can't be read; see run.json.")
+    if bad_updates:
+        click.echo(f"{bad_updates} updates were left out because their gradient was not finite.")

@@ -49,6 +49,12 @@ def data() -> None:
 @click.option("--names", type=_EXISTING, help="Table of common names: scientific_name and languages.")
 @click.option("--hold-out", default="paper", help="paper, none, or a file of taxa and recordings.  [paper]")
 @click.option("--held-out", type=click.Choice(["drop", "refuse"]), default="drop", help="What to do.  [drop]")
+@click.option(
+    "--against", type=_EXISTING, help="Table of recordings kept for measuring; none of them is used."
+)
+@click.option(
+    "--compare-audio", is_flag=True, help="Find the same sound under another name; reads all audio."
+)
 @click.option("--drop-bad", is_flag=True, help="Leave faulty rows out instead of refusing the table.")
 @click.option("--balance", type=float, default=0.0, help="0: by frequency; 1: all taxa weigh the same.  [0]")
 @click.option("--most-per-taxon", type=int, help="Recordings of one taxon.  [all]")
@@ -154,6 +160,7 @@ def _from_recordings(
     tables: Sequence[Path], kind: str, root: Path, given: dict[str, Any]
 ) -> tuple[list[Example], str, dict[str, Any]]:
     from naturelm_audio.train.manifest.compile import ALL_FAMILIES, CompileOptions, compile_manifest
+    from naturelm_audio.train.manifest.holdouts import HoldOuts
     from naturelm_audio.train.manifest.labelled import LabelledTable, read_folders, read_labelled
     from naturelm_audio.train.manifest.names import read_names
     from naturelm_audio.train.manifest.soundscapes import SoundscapeOptions
@@ -179,10 +186,15 @@ def _from_recordings(
         split_by=given["split_by"],
         balance=given["balance"],
         most_per_taxon=given["most_per_taxon"],
+        compare_audio=given["compare_audio"],
         workers=given["workers"],
     )
     names = read_names(given["names"]) if given["names"] else None
-    compiled = compile_manifest(merged, options, holdouts=_holdouts(given["hold_out"]), names=names)
+    holdouts = _holdouts(given["hold_out"])
+    if against := given["against"]:
+        audio_root = against.parent if given["compare_audio"] else None
+        holdouts = (holdouts or HoldOuts()).with_recordings(read_labelled(against).recordings, audio_root)
+    compiled = compile_manifest(merged, options, holdouts=holdouts, names=names)
     return compiled.rows, compiled.report.as_text(), compiled.report.as_json()
 
 

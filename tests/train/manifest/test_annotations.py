@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from naturelm_audio.errors import OutputError
 from naturelm_audio.train.manifest.annotations import check_annotations, read_annotations, write_annotations
 from naturelm_audio.train.manifest.examples import Example, MixPart, Recipe
+from naturelm_audio.train.manifest.mixing import load_clips
 from naturelm_audio.train.manifest.problems import ManifestError
 
 GOOD = '{"path": "a.wav", "prompt": "Q?", "text": "wren"}'
@@ -107,3 +109,41 @@ def test_other_suffixes_are_refused(tmp_path):
         write_annotations(tmp_path / "a.txt", ROWS)
     with pytest.raises(ManifestError, match="can't be read"):
         read_annotations(tmp_path / "none.jsonl")
+
+
+# --- lines of the specification's list of faults ------------------------------------------------------------
+
+
+def test_T1_the_manifest_is_validated_before_training(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"path": "a.wav", "promt": "Q?", "text": "wren"}\n{"path": "a.wav", "prompt": "Q?"}\n')
+    with pytest.raises(
+        ManifestError, match=r"2 faults[\s\S]*a.jsonl:1: .*'promt'[\s\S]*a.jsonl:2: .*'text' is empty"
+    ):
+        read_annotations(path, check_files=False)
+
+
+def test_T8_a_list_of_one_file_is_as_good_as_a_path(tmp_path, audio):
+    audio("a.wav")
+    path = tmp_path / "a.jsonl"
+    path.write_text(GOOD + "\n" + GOOD.replace('"path": "a.wav"', '"files": ["a.wav"]'))
+    one, two = read_annotations(path)
+    assert one == two
+    assert two.full_prompt.count("<AudioHere>") == 1
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 48_000])
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_T8_any_rate_and_format_is_resampled(tmp_path, audio, rate, suffix):
+    audio(f"a.{suffix}", seconds=1.0, sample_rate_hz=rate)
+    (clip,) = load_clips(Example(files=(f"a.{suffix}",), prompt="Q?", text="x"), tmp_path)
+    assert abs(len(clip) - 16_000) <= 1
+    spectrum = np.abs(np.fft.rfft(clip))
+    assert abs(spectrum.argmax() * 16_000 / len(clip) - 440) < 2
+
+
+def test_X12_unknown_keys_are_named_with_a_hint(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(GOOD.replace("prompt", "instructions"))
+    with pytest.raises(ManifestError, match="unknown key 'instructions'; did you mean 'instruction'"):
+        read_annotations(path)

@@ -296,3 +296,39 @@ def test_the_real_manifest(shared_dir):
         assert not holdouts.reason_of_example(row)
     validation = {row.recording_id for row in compiled.rows if row.split == "valid"}
     assert not validation & {row.recording_id for row in compiled.rows if row.split == "train"}
+
+
+def test_the_same_sound_in_two_splits_is_only_measured(tmp_path, audio):
+    for name, hertz in (("a.wav", 500.0), ("copy.flac", 500.0), ("b.wav", 600.0)):
+        audio(name, hertz=hertz)
+    rows = [
+        Labelled(path="a.wav", common_name="wren", split="train"),
+        Labelled(path="copy.flac", common_name="wren", split="valid"),
+        Labelled(path="b.wav", common_name="wren", split="train"),
+    ]
+    compiled = compile_manifest(rows, CompileOptions(audio_root=str(tmp_path), compare_audio=True))
+    assert compiled.report.dropped == {"the same audio as a recording of another split": 1}
+    assert {row.paths[0] for row in compiled.rows} == {"copy.flac", "b.wav"}
+
+
+def test_free_questions(zoo):
+    asked = dataclasses.replace(zoo[0], question="How many notes has the song?", answer="Five")
+    (row,) = compile_manifest([asked], CompileOptions(families=("free",))).rows
+    assert (row.task, row.prompt, row.text) == ("free-qa", "How many notes has the song?", "Five")
+
+
+# --- lines of the specification's list of faults ------------------------------------------------------------
+
+
+def test_T9_the_draws_of_two_recordings_and_two_seeds_differ(zoo):
+    birds = [dataclasses.replace(zoo[0], path=f"{n}.wav", recording_id=f"{n}") for n in range(20)]
+    prompts = {
+        (seed, row.paths[0]): row.prompt
+        for seed in range(3)
+        for row in compile_manifest(
+            [*zoo, *birds], CompileOptions(seed=seed, families=("detection-list",))
+        ).rows
+        if row.task.startswith("common") and row.paths[0] in {bird.path for bird in birds}
+    }
+    assert len(prompts) == 60
+    assert len(set(prompts.values())) > 50

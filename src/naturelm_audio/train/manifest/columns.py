@@ -21,6 +21,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "sex": ("sex",),
     "notes": ("notes", "remarks", "rmk", "comment", "comments"),
     "caption": ("caption", "description", "text"),
+    "question": ("question",),
+    "answer": ("answer",),
     "recorded_at": ("recorded_at", "datetime", "date_time", "eventDate"),
     "date": ("date", "recording_date"),
     "time": ("time", "recording_time", "eventTime"),

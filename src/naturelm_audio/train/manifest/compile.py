@@ -67,7 +67,7 @@ class CompileOptions:
     most_per_taxon: int | None = None
     """More recordings than this of one taxon are left out, chosen by the seed."""
     compare_audio: bool = False
-    """Whether recordings that sound the same as held-out ones are looked for; reads all audio."""
+    """Whether recordings that sound the same as held-out or validation ones are left out; reads all audio."""
     workers: int = 1
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ def compile_manifest(
     report = CompileReport()
     kept = _usable(given, options, report)
     kept = _allowed(kept, holdouts, options, report)
-    kept = _split(kept, options)
+    kept = _without_twins(_split(kept, options), options, report)
     kept = _limited(kept, options, report)
     context = _Context.of(kept, options, names)
     rows = _weighted(_all_rows(kept, context, options.workers), options.balance)
@@ -187,9 +187,8 @@ def _allowed(
     allowed, problems = [], []
     for one in kept:
         reason = holdouts.reason_of(one)
-        if not reason and options.compare_audio and holdouts.audio_hashes and options.audio_root is not None:
-            same = audio_hash(resolve(Path(options.audio_root), one.path)) in holdouts.audio_hashes
-            reason = "the same audio" if same else ""
+        if not reason and holdouts.audio_hashes and (found := _hash(one, options)):
+            reason = "the same audio" if found in holdouts.audio_hashes else ""
         if reason:
             report.hold_out(reason, one)
             problems.append(Problem(one.table or one.path, one.line, f"held out: {reason}"))
@@ -200,6 +199,26 @@ def _allowed(
     return allowed
 
 
+def _hash(recording: Labelled, options: CompileOptions) -> str:
+    """Return what a recording sounds like, or nothing where sounds aren't compared."""
+    if not options.compare_audio or options.audio_root is None:
+        return ""
+    return audio_hash(resolve(Path(options.audio_root), recording.path))
+
+
+def _without_twins(
+    kept: Sequence[Labelled], options: CompileOptions, report: CompileReport
+) -> list[Labelled]:
+    """Return recordings without those for training that sound the same as one kept for measuring."""
+    hashes = {one.key: _hash(one, options) for one in kept} if options.compare_audio else {}
+    measured = {hashes.get(one.key, "") for one in kept if one.split != "train"} - {""}
+    twins = {one.key for one in kept if one.split == "train" and hashes.get(one.key) in measured}
+    for one in kept:
+        if one.key in twins:
+            report.drop("the same audio as a recording of another split", one.path)
+    return [one for one in kept if one.key not in twins]
+
+
 def _split(kept: Sequence[Labelled], options: CompileOptions) -> list[Labelled]:
     """Return recordings with a split; those that have one keep it, and so does all of their group."""
     given = {_group(one, options): one.split for one in kept if one.split}
@@ -207,7 +226,7 @@ def _split(kept: Sequence[Labelled], options: CompileOptions) -> list[Labelled]:
     assigned = assign_splits(free, valid_share=options.valid_share, seed=options.seed) if free else {}
     splits = assigned | given
     placed = [dataclasses.replace(one, split=one.split or splits[_group(one, options)]) for one in kept]
-    check_splits(((f"{one.source}/{one.recording_id}", one.split) for one in placed), "the table")
+    check_splits(((f"{one.source}/{one.recording_id or one.path}", one.split) for one in placed), "the table")
     return placed
 
 
@@ -360,7 +379,7 @@ def _row(
         split=recording.split,
         labels=asked.labels,
         source=recording.source,
-        recording_id=recording.recording_id,
+        recording_id=recording.recording_id or recording.path,
         mix=mix,
         license=recording.licence,
         metadata={"species": _taxon_name(recording)} if _taxon_name(recording) else {},

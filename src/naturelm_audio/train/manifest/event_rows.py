@@ -6,7 +6,6 @@ Silence is an answer only where everything was annotated; elsewhere it is no evi
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -81,7 +80,10 @@ class EventReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts as JSON values."""
-        found = dataclasses.asdict(self)
+        # dataclasses.asdict would make each Counter one of pairs.
+        found = {
+            name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()
+        }
         return found | {"problems": [str(problem) for problem in self.problems]}
 
     def as_text(self) -> str:

@@ -97,6 +97,20 @@ class HoldOuts:
         texts = (example.text, example.prompt, *example.labels)
         return self.reason(taxon) or next(filter(None, map(self.reason_of_text, texts)), "")
 
+    def with_recordings(self, recordings: Iterable[Labelled], audio_root: Path | None = None) -> HoldOuts:
+        """Return the same and these recordings: their ids, and with a root their sounds.
+
+        Raises:
+            AudioError: a file of theirs can't be read.
+        """
+        found = list(recordings)
+        # Without an id of its own a recording goes by its path, which says nothing about other sets.
+        ids = {one.recording_id for one in found if one.recording_id != one.path}
+        hashes = set() if audio_root is None else {audio_hash(audio_root / one.path) for one in found}
+        return dataclasses.replace(
+            self, recording_ids=self.recording_ids | ids, audio_hashes=self.audio_hashes | hashes
+        )
+
     def with_names_from(self, recordings: Iterable[Labelled]) -> HoldOuts:
         """Return the same with every common name that these recordings give to held-out species."""
         learned = {

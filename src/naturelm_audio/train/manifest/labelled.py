@@ -57,6 +57,9 @@ class Labelled:
     sex: str = ""
     notes: str = ""
     caption: str = ""
+    question: str = ""
+    """A free question about the recording, with its answer."""
+    answer: str = ""
     recorded_at: str = ""
     place: str = ""
     latitude: float | None = None
@@ -182,7 +185,7 @@ def _places(columns: Sequence[str], given: Mapping[str, str], name: str) -> dict
                 found[ours] = present[folded(one)]
     if "path" not in found:
         raise ManifestError(f"{name}: no column of paths; call it 'path', or say which one it is")
-    named = {"common_name", "scientific_name", "genus", "kind", "caption", "instrument", "pitch_midi"}
+    named = {"common_name", "scientific_name", "genus", "caption", "question", "instrument", "pitch_midi"}
     if not named & set(found):
         raise ManifestError(f"{name}: no column of labels; call it 'common_name' or 'scientific_name'")
     _refuse_misspelt(set(columns) - set(found.values()), found, name)
@@ -217,7 +220,10 @@ def _recording(cells: Mapping[str, str], row: Row, table: str, source: str, faul
         faults.append("the path is empty")
     if kind not in KINDS:
         faults.append(f"kind {kind!r} is none of {', '.join(KINDS)}{did_you_mean(kind, KINDS)}")
-    known = (common_name, taxon.genus, text.get("caption"), text.get("instrument"), values["pitch_midi"])
+    if bool(text.get("question")) != bool(text.get("answer")):
+        faults.append("a question without an answer, or the other way round")
+    told = (text.get("caption"), text.get("question"), text.get("instrument"), values["pitch_midi"])
+    known = (common_name, taxon.genus, *told)
     if kind != "unlabelled" and not any(known):
         faults.append("the label is empty")
     try:
@@ -226,7 +232,9 @@ def _recording(cells: Mapping[str, str], row: Row, table: str, source: str, faul
         faults.append(str(error))
     return Labelled(
         path=text.get("path", ""), common_name=common_name, taxon=taxon, kind=kind,
-        notes=text.get("notes", ""), caption=text.get("caption", ""), recorded_at=_recorded_at(text),
+        notes=text.get("notes", ""),
+        question=text.get("question", ""),
+        answer=text.get("answer", ""), caption=text.get("caption", ""), recorded_at=_recorded_at(text),
         place=", ".join(part for part in (text.get("place"), text.get("country")) if part),
         individual=text.get("individual", ""), instrument=text.get("instrument", ""),
         recording_id=text.get("recording_id", "") or text.get("path", ""),

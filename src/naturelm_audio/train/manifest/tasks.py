@@ -287,6 +287,12 @@ def _kind(recording: Labelled, pools: Pools, draw: Draw) -> Iterator[Asked]:
     yield from _one("kind-classification", "kind", names.get(recording.kind, "something else"), pools, draw)
 
 
+def _free(recording: Labelled, pools: Pools, draw: Draw) -> Iterator[Asked]:
+    """A question that came with the recording."""
+    if recording.question and recording.answer:
+        yield Asked("free-qa", recording.question, recording.answer)
+
+
 FAMILIES: dict[str, Family] = {
     "names": _names,
     "ranks": _ranks,
@@ -298,6 +304,7 @@ FAMILIES: dict[str, Family] = {
     "captions": _captions,
     "music": _music,
     "kind": _kind,
+    "free": _free,
 }
 """Families that ask about one recording; soundscapes and counting are made from events and from several."""
 

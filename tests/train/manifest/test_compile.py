@@ -88,7 +88,16 @@ def test_the_whole_zoo(zoo):
 def test_rows_carry_what_they_are_about(zoo):
     row = next(row for row in compile_manifest(zoo).rows if row.paths == ("0/3.wav",))
     assert (row.split, row.source, row.recording_id) == ("valid", "zoo", "rec-0-3")
-    assert row.metadata == {"species": "Troglodytes troglodytes"}
+    assert row.metadata == {
+        "data_category": "animal",
+        "phylum": "Chordata",
+        "class": "Aves",
+        "order": "Passeriformes",
+        "family": "Troglodytidae",
+        "genus": "Troglodytes",
+        "species": "Troglodytes troglodytes",
+        "common_name": "Eurasian Wren",
+    }
 
 
 def test_validation_species_are_not_in_the_lists_of_training(zoo):
@@ -206,7 +215,9 @@ def test_balance_makes_taxa_weigh_the_same(zoo):
 def test_at_most_so_many_recordings_of_a_taxon(zoo):
     many = [dataclasses.replace(zoo[0], path=f"m{n}.wav", recording_id=f"m{n}") for n in range(30)]
     compiled = compile_manifest([*zoo, *many], CompileOptions(families=("names",), most_per_taxon=2))
-    files = {row.paths[0] for row in compiled.rows if row.metadata["species"] == "Troglodytes troglodytes"}
+    files = {
+        row.paths[0] for row in compiled.rows if row.metadata.get("species") == "Troglodytes troglodytes"
+    }
     assert len(files) == 3  # two for training, and one for validation
     assert compiled.report.dropped["more recordings of its taxon than wanted"] == 31 + 6
 

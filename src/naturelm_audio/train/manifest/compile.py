@@ -24,7 +24,7 @@ from naturelm_audio.train.manifest.holdouts import HoldOuts, audio_hash
 from naturelm_audio.train.manifest.labelled import Labelled, LabelledTable
 from naturelm_audio.train.manifest.names import NameTable, is_english
 from naturelm_audio.train.manifest.problems import Problem, did_you_mean, refuse_if_any
-from naturelm_audio.train.manifest.report import CompileReport
+from naturelm_audio.train.manifest.report import CompileReport, taxon_of
 from naturelm_audio.train.manifest.seeding import digest, generator
 from naturelm_audio.train.manifest.soundscapes import SoundscapeOptions, count_events, soundscape_questions
 from naturelm_audio.train.manifest.splits import SplitBy, assign_splits, check_splits, group_of
@@ -382,15 +382,31 @@ def _row(
         recording_id=recording.recording_id or recording.path,
         mix=mix,
         license=recording.licence,
-        metadata={"species": _taxon_name(recording)} if _taxon_name(recording) else {},
+        metadata=_metadata(recording),
     )
+
+
+def _metadata(recording: Labelled) -> dict[str, str]:
+    """Return what is known of the animal, under the public training set's names."""
+    taxon = recording.taxon
+    known = {
+        "data_category": recording.kind,
+        "phylum": taxon.phylum,
+        "class": taxon.class_,
+        "order": taxon.order,
+        "family": taxon.family,
+        "genus": taxon.genus,
+        "species": taxon.species,
+        "common_name": recording.common_name,
+    }
+    return {name: value for name, value in known.items() if value}
 
 
 def _weighted(rows: list[Example], balance: float) -> list[Example]:
     """Return rows with weights by how rare their taxon is within its task, of mean 1 over training."""
     if not balance:
         return rows
-    key: Callable[[Example], tuple[str, str]] = lambda row: (row.task, str(row.metadata.get("species", "")))  # noqa: E731
+    key: Callable[[Example], tuple[str, str]] = lambda row: (row.task, taxon_of(row))  # noqa: E731
     counts = Counter(key(row) for row in rows if row.split == "train")
     weights = [max(1, counts[key(row)]) ** -balance for row in rows]
     learned = [weight for weight, row in zip(weights, rows, strict=True) if row.split == "train"] or weights

@@ -95,7 +95,8 @@ class HoldOuts:
         ranks = {"family": known["family"], "genus": known["genus"]}
         taxon = parse_taxon(known["species"] if is_scientific(known["species"]) else "", **ranks)
         texts = (example.text, example.prompt, *example.labels)
-        return self.reason(taxon) or next(filter(None, map(self.reason_of_text, texts)), "")
+        common_name = str(example.metadata.get("common_name") or "")
+        return self.reason(taxon, common_name) or next(filter(None, map(self.reason_of_text, texts)), "")
 
     def with_recordings(self, recordings: Iterable[Labelled], audio_root: Path | None = None) -> HoldOuts:
         """Return the same and these recordings: their ids, and with a root their sounds.

@@ -10,7 +10,7 @@ from typing import Any
 from naturelm_audio.train.manifest.examples import Example
 from naturelm_audio.train.manifest.labelled import Labelled
 
-__all__ = ["CompileReport"]
+__all__ = ["CompileReport", "taxon_of"]
 
 _EXAMPLES_KEPT = 20
 
@@ -52,7 +52,7 @@ class CompileReport:
         for row in rows:
             self.tasks[row.task] += 1
             self.splits[row.split or "none"] += 1
-            self.taxa[str(row.metadata.get("species", "unknown"))] += 1
+            self.taxa[taxon_of(row) or "unknown"] += 1
             heard[row.split or "none"].update(row.paths)
         for split, paths in sorted(heard.items()):
             self.hours[split] = round(sum(seconds.get(path, 0.0) for path in sorted(paths)) / 3600, 4)
@@ -96,6 +96,12 @@ class CompileReport:
     def _remember(self, reason: str, what: str) -> None:
         if len(self.examples[reason]) < _EXAMPLES_KEPT:
             self.examples[reason].append(what)
+
+
+def taxon_of(row: Example) -> str:
+    """Return the species that a row is about, or what stands for it: a common name, a kind of sound."""
+    names = (row.metadata.get(name) for name in ("species", "common_name", "data_category"))
+    return next((str(name) for name in names if name), "")
 
 
 def _by_size(counts: Mapping[str, int]) -> dict[str, int]:

@@ -144,7 +144,7 @@ class TestHelp:
             "cfg-path audio-path query output-path window-length-seconds hop-length-seconds merging-alpha"
         )
         ours = "model llama-path device dtype batch-size num-beams max-new-tokens channel speed-factor"
-        more = "format resume overwrite nominal-end allow-gaps verbose help"
+        more = "resampler format resume overwrite nominal-end allow-gaps verbose help"
         assert {f"--{name}" for name in f"{official} {ours} {more}".split()} <= shown
 
     def test_the_version_is_shown(self, capsys: pytest.CaptureFixture[str]):
@@ -425,6 +425,7 @@ class TestResume:
             (["--merging-alpha", 0.5], "generate.merging_alpha 1.0, now it is 0.5"),
             (["--channel", 1], "channel null, now it is 1"),
             (["--speed-factor", 2], "speed_factor 1.0, now it is 2.0"),
+            (["--resampler", "kaiser_best"], 'resampler "soxr", now it is "kaiser_best"'),
         ],
         ids=lambda value: value[0] if isinstance(value, list) else "",
     )

@@ -181,12 +181,14 @@ class TestOurFile:
             hop_length_seconds: 2.5
             channel: 2
             speed_factor: 0.1
+            resampler: kaiser_best
             generate: {num_beams: 1, merging_alpha: 0.6}
         """
         config = read_config(write(text))
         assert config.model == BUNDLED_MODEL
         assert (config.llama_path, config.device, config.dtype) == ("some/llama", "cpu", "float32")
         assert (config.batch_size, config.channel, config.speed_factor) == (4, 2, 0.1)
+        assert config.resampler == "kaiser_best"
         assert (config.window_length_seconds, config.hop_length_seconds) == (5.0, 2.5)
         assert config.generate == GenerateOptions(num_beams=1, merging_alpha=0.6)
 
@@ -315,6 +317,7 @@ class TestInferOptions:
             ({"batch_size": 0}, "--batch-size must be a whole number of at least 1"),
             ({"channel": 0}, "--channel must be a whole number of at least 1"),
             ({"dtype": "int8"}, "--dtype must be one of auto, float32, bfloat16, float16"),
+            ({"resampler": "sinc"}, "--resampler must be one of soxr, kaiser_best, found 'sinc'"),
             ({"output_format": "csv"}, "--format must be one of jsonl, official"),
             ({"resume": True, "overwrite": True}, "--resume and --overwrite exclude each other"),
             ({"nominal_end": True}, "--nominal-end needs --format official"),
@@ -333,6 +336,7 @@ class TestInferOptions:
             {"window_length_seconds": 5.0, "hop_length_seconds": 5.0},
             {"channel": 1},
             {"speed_factor": 0.1},
+            {"resampler": "kaiser_best"},
             {"generate": GenerateOptions(num_beams=1)},
         ]
         assert all(infer(**change).settings() != base for change in changed)

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 
+from naturelm_audio import audio
 from naturelm_audio.errors import AudioError, OptionsError, PromptError
 from naturelm_audio.options import GenerateOptions
 from naturelm_audio.pipeline import Clip, Pipeline
@@ -193,6 +194,24 @@ def test_speed_factor_maps_times_back(pipeline: Pipeline, tmp_path: Path) -> Non
     rows = list(pipeline.ask(tmp_path, "What is it?", speed_factor=0.1))
     assert spans(rows) == [("bat.wav", 0.0, 1.0), ("bat.wav", 1.0, 2.0)]
     assert rows[0].speed_factor == 0.1
+
+
+def test_the_resampler_decides_what_files_and_arrays_sound_like(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", samples, 48_000, "FLOAT")
+    heard: list[np.ndarray] = []
+    encode = pipeline.generator.encode
+    monkeypatch.setattr(pipeline.generator, "encode", lambda clips: heard.extend(clips) or encode(clips))
+    for source in (tmp_path, Clip(samples, 48_000)):
+        for name in ("soxr", "kaiser_best"):
+            list(pipeline.ask(source, "What is it?", resampler=name))
+            np.testing.assert_array_equal(
+                heard.pop(), audio.resample(samples, 48_000, 16_000, resampler=name)
+            )
+    with pytest.raises(OptionsError, match="resampler must be one of"):
+        list(pipeline.ask(tmp_path, "What is it?", resampler="sinc"))
 
 
 def test_I16_integers_in_memory_are_scaled(pipeline: Pipeline) -> None:

@@ -60,6 +60,8 @@ def sliding_window_inference(
     hop_length_seconds: float = 10.0,
     input_sr: int = SAMPLE_RATE,
     device: str | None = None,
+    *,
+    resampler: str = "soxr",
 ) -> str:
     """The official string of one recording.
 
@@ -73,6 +75,7 @@ def sliding_window_inference(
         hop_length_seconds: from one window's start to the next one's.
         input_sr: sample rate of samples, in Hz.
         device: not needed; the model's own is used.
+        resampler: soxr, or kaiser_best, which the official package used.
 
     Raises:
         AudioError: audio that can't be used.
@@ -80,7 +83,8 @@ def sliding_window_inference(
     """
     plan = _plan(model, window_length_seconds, hop_length_seconds)
     asked = ours.Pipeline(model.model, as_options(cfg.generate))
-    return _strings(asked.ask([_source(audio, input_sr, 0)], query, plan=plan), [audio])[0]
+    answers = asked.ask([_source(audio, input_sr, 0)], query, plan=plan, resampler=resampler)
+    return _strings(answers, [audio])[0]
 
 
 class Pipeline:
@@ -89,7 +93,12 @@ class Pipeline:
     Args:
         model: from ``NatureLM.from_pretrained``; None loads the one of the configuration.
         cfg_path: configuration file; without it, the official 8B model and its settings.
+
+    Attributes:
+        resampler: set it to ``kaiser_best`` to hear what the official package heard; ``soxr`` by default.
     """
+
+    resampler = "soxr"
 
     def __init__(self, model: NatureLM | None = None, cfg_path: str | Path | None = None) -> None:
         self.cfg_path = cfg_path
@@ -137,8 +146,8 @@ class Pipeline:
         results = [""] * len(listed)
         for query, places in by_query.items():
             sources = [_source(listed[place], input_sample_rate, place) for place in places]
-            strings = _strings(pipeline.ask(sources, query, plan=plan), listed)
-            for place, text in zip(places, strings, strict=True):
+            answers = pipeline.ask(sources, query, plan=plan, resampler=self.resampler)
+            for place, text in zip(places, _strings(answers, listed), strict=True):
                 results[place] = text
         return results
 

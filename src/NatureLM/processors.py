@@ -30,12 +30,14 @@ class NatureLMAudioProcessor:
         max_length_seconds: of every clip in the result.
         audio_token_placeholder: put in front of a question that has none; only the model's own is known here.
         prompt_template: the chat template, with ``{prompt}`` for the question; None is the model's.
+        resampler: soxr, or kaiser_best, which the official package used.
     """
 
     sample_rate: int = 16_000
     max_length_seconds: float = 10
     audio_token_placeholder: str = f"{prompts.AUDIO_TAG} "
     prompt_template: str | None = None
+    resampler: str = field(default="soxr", kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse a placeholder that the model doesn't know."""
@@ -53,9 +55,15 @@ class NatureLMAudioProcessor:
             AudioError: a file or array that can't be used.
         """
         if isinstance(audio, str | PathLike):
-            samples = read_span(str(audio), 0.0, self.max_length_seconds, sample_rate_hz=self.sample_rate)
+            samples = read_span(
+                str(audio),
+                duration_seconds=self.max_length_seconds,
+                sample_rate_hz=self.sample_rate,
+                resampler=self.resampler,
+            )
         else:
-            samples = resample(as_waveform(audio, input_sr or 16_000), 16_000, self.sample_rate)
+            heard = as_waveform(audio, input_sr or 16_000, resampler=self.resampler)
+            samples = resample(heard, 16_000, self.sample_rate, resampler=self.resampler)
         wanted = round(self.max_length_seconds * self.sample_rate)
         clip = torch.from_numpy(samples[:wanted])
         return torch.nn.functional.pad(clip, (0, wanted - len(clip)))

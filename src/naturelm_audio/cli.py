@@ -24,6 +24,7 @@ from naturelm_audio.options import (
     DEFAULT_OUTPUT,
     DTYPES,
     OUTPUT_FORMATS,
+    RESAMPLERS,
     InferOptions,
     RunConfig,
     read_config,
@@ -91,6 +92,10 @@ INFER_OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--max-new-tokens",), {"type": int, "help": "Longest answer.  [300]"}),
     (("--channel",), {"type": int, "help": "Channel to hear, from 1.  [the mean of all]"}),
     (("--speed-factor",), {"type": float, "help": "0.1: heard ten times slower, for ultrasound.  [1]"}),
+    (
+        ("--resampler",),
+        {"type": click.Choice(RESAMPLERS), "help": "kaiser_best is what the official release used.  [soxr]"},
+    ),
     (
         ("--format", "output_format"),
         {"type": click.Choice(OUTPUT_FORMATS), "help": "One row per window, or the official form.  [jsonl]"},

@@ -25,6 +25,7 @@ from naturelm_audio.generate import Generator, OutOfMemoryError, Request
 from naturelm_audio.model.naturelm import NatureLMForConditionalGeneration
 from naturelm_audio.options import GenerateOptions
 from naturelm_audio.records import Answer
+from naturelm_audio.resampling import require_resampler
 from naturelm_audio.windows import Window, WindowPlan
 
 __all__ = ["Clip", "Pipeline"]
@@ -50,6 +51,15 @@ class Clip:
 
 Source = Recording | Clip | str | Path
 DoneCallback = Callable[[Recording | Clip, int, int, str | None, float | None], None]
+
+
+@dataclass(frozen=True)
+class _Hearing:
+    """How a source becomes samples at the model's rate."""
+
+    channel: int | None
+    speed_factor: float
+    resampler: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +115,7 @@ class Pipeline:
         plan: WindowPlan | None = None,
         channel: int | None = None,
         speed_factor: float = 1.0,
+        resampler: str = "soxr",
         done: Mapping[str, int] | None = None,
         on_recording_done: DoneCallback | None = None,
     ) -> Iterator[Answer]:
@@ -117,6 +128,7 @@ class Pipeline:
             channel: 1-based channel of the files; None is the mean of all.
             speed_factor: 0.1 lets the model hear everything ten times slower; times are mapped back to file
                 seconds.
+            resampler: soxr, or kaiser_best, which the official release listened through (weaker above 6 kHz).
             done: rows that are already on file per recording's name; so many are left out at its start.
             on_recording_done: called after a recording's last row was taken, with the recording, its windows,
                 its rows (those of an earlier run included), an error or None, and its duration in seconds if
@@ -126,6 +138,7 @@ class Pipeline:
             PromptError: a question that can't be asked.
             AudioError: nothing to listen to at all. (One unreadable recording among others becomes a row with
                 ``error``.)
+            OptionsError: windows longer than the model hears, or no such resampler.
         """
         questions = [queries] if isinstance(queries, str) else list(queries)
         prompts.check_queries(questions)
@@ -137,11 +150,11 @@ class Pipeline:
             raise OptionsError(
                 f"windows of up to {plan.model_max_seconds:g} s; this model hears {longest:g} s at once"
             )
+        require_resampler(resampler)
         sources = _sources(recordings)
         run = _Run(self.generator, questions, channel, speed_factor, dict(done or {}))
-        for chunk in _chunks(
-            _read_ahead(sources, plan, channel, speed_factor, 4 * self.generator.batch_size), self
-        ):
+        hearing = _Hearing(channel, speed_factor, resampler)
+        for chunk in _chunks(_read_ahead(sources, plan, hearing, 4 * self.generator.batch_size), self):
             yield from run.answers(chunk, on_recording_done)
 
 
@@ -270,21 +283,24 @@ def _sources(recordings: Source | Sequence[Source]) -> list[Recording | Clip]:
     return sources
 
 
-def _blocks(source: Recording | Clip, channel: int | None, speed_factor: float) -> Iterable[np.ndarray]:
+def _blocks(source: Recording | Clip, hearing: _Hearing) -> Iterable[np.ndarray]:
     """The source as consecutive blocks of samples at the model's rate."""
     if isinstance(source, Clip):
-        return [audio.as_waveform(source.samples, source.sample_rate_hz * speed_factor, channel=channel)]
-    return audio.stream(source.path, channel=channel, speed_factor=speed_factor)
+        rate_hz = source.sample_rate_hz * hearing.speed_factor
+        return [
+            audio.as_waveform(source.samples, rate_hz, channel=hearing.channel, resampler=hearing.resampler)
+        ]
+    return audio.stream(
+        source.path, channel=hearing.channel, speed_factor=hearing.speed_factor, resampler=hearing.resampler
+    )
 
 
-def _read(
-    source: Recording | Clip, plan: WindowPlan, channel: int | None, speed_factor: float
-) -> Iterator[_Piece | _End]:
+def _read(source: Recording | Clip, plan: WindowPlan, hearing: _Hearing) -> Iterator[_Piece | _End]:
     """The windows of one source, then its end."""
     windows, duration_seconds = 0, None
     try:
-        for window, samples in plan.cut(_blocks(source, channel, speed_factor)):
-            windows, duration_seconds = windows + 1, window.seconds_in_file(speed_factor)[1]
+        for window, samples in plan.cut(_blocks(source, hearing)):
+            windows, duration_seconds = windows + 1, window.seconds_in_file(hearing.speed_factor)[1]
             yield _Piece(source, window, samples)
     except AudioError as error:
         yield _End(source, windows, None, error)
@@ -295,11 +311,7 @@ def _read(
 
 
 def _read_ahead(
-    sources: Sequence[Recording | Clip],
-    plan: WindowPlan,
-    channel: int | None,
-    speed_factor: float,
-    ahead: int,
+    sources: Sequence[Recording | Clip], plan: WindowPlan, hearing: _Hearing, ahead: int
 ) -> Iterator[_Piece | _End]:
     """All windows of all sources, decoded by a thread that is at most ``ahead`` windows in front."""
     items: queue.Queue[_Piece | _End | BaseException | None] = queue.Queue(maxsize=ahead)
@@ -315,7 +327,7 @@ def _read_ahead(
     def produce() -> None:
         try:
             for source in sources:
-                for item in _read(source, plan, channel, speed_factor):
+                for item in _read(source, plan, hearing):
                     if stopped.is_set():
                         return
                     put(item)

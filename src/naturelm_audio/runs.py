@@ -120,6 +120,7 @@ def _answer(
             plan=plan,
             channel=options.channel,
             speed_factor=options.speed_factor,
+            resampler=options.resampler,
             done=done,
             on_recording_done=finished,
         )

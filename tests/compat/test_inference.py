@@ -21,6 +21,7 @@ from NatureLM.processors import (
     collater,
 )
 from NatureLM.utils import move_to_device, prepare_sample_waveforms
+from naturelm_audio.audio import read_span
 from naturelm_audio.errors import AudioError, OptionsError, PromptError
 
 QUESTION = "What is the common name for the focal species in the audio? Answer:"
@@ -68,6 +69,26 @@ def test_signatures_are_the_official_ones():
     assert list(inspect.signature(Pipeline.__call__).parameters)[1:6] == official
     assert list(inspect.signature(Pipeline).parameters) == ["model", "cfg_path"]
     assert list(inspect.signature(load_model_and_config).parameters) == ["cfg_path", "device"]
+
+
+def test_the_resampler_of_the_official_package_can_be_asked_for(pipeline, recording, monkeypatch):
+    asked = []
+    original = infer.ours.audio.stream
+    spy = lambda path, **options: asked.append(options["resampler"]) or original(path, **options)  # noqa: E731
+    monkeypatch.setattr(infer.ours.audio, "stream", spy)
+    pipeline(recording, QUESTION)
+    pipeline.resampler = "kaiser_best"
+    pipeline(recording, QUESTION)
+    sliding_window_inference(recording, QUESTION, None, pipeline.model, pipeline.cfg, resampler="kaiser_best")
+    assert asked == ["soxr", "kaiser_best", "kaiser_best"]
+    clip = NatureLMAudioProcessor(max_length_seconds=2, resampler="kaiser_best").prepare_audio(recording)
+    truth = read_span(recording, 0, 2, resampler="kaiser_best")
+    np.testing.assert_array_equal(clip.numpy(), truth)
+    samples = soundfile.read(recording, dtype="float32")[0]
+    clip = NatureLMAudioProcessor(max_length_seconds=2, resampler="kaiser_best").prepare_audio(
+        samples, 22_050
+    )
+    np.testing.assert_allclose(clip.numpy(), truth, atol=1e-6)
 
 
 def test_I1_I2_the_tail_is_answered_and_ends_with_the_recording(pipeline, recording):

@@ -2,8 +2,9 @@
 
     python benchmarks/decode.py [SECONDS] [HOURS]
 
-Speed: one file of SECONDS (default 600) per format and rate, CPU time of one thread. Memory: a WAV of HOURS
-(default 6) and one of 5 minutes, each streamed through windows in its own process; their peaks must agree.
+Speed: one file of SECONDS (default 600) per format and rate, CPU time of one thread; then each resampler by
+itself. Memory: a WAV of HOURS (default 6) and one of 5 minutes, each streamed through windows in its own
+process; their peaks must agree.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from fractions import Fraction
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from naturelm_audio import audio
+from naturelm_audio.options import RESAMPLERS
+from naturelm_audio.resampling import resampled
 from naturelm_audio.windows import WindowPlan
 
 FORMATS = [
@@ -56,6 +61,19 @@ def print_speeds(folder: Path, seconds: int) -> None:
         )
 
 
+def print_resamplers(seconds: int) -> None:
+    for rate_hz in (22_050, 44_100, 48_000, 384_000):
+        block = (0.1 * np.random.default_rng(0).standard_normal(10 * rate_hz)).astype(np.float32)
+        figures = []
+        for name in RESAMPLERS:
+            started = time.process_time()
+            for _ in resampled(repeat(block, max(1, seconds // 10)), Fraction(rate_hz, 16_000), name):
+                pass
+            per_hour = (time.process_time() - started) / max(1, seconds // 10) * 360
+            figures.append(f"{name} {per_hour:6.2f} s per hour")
+        print(f"resampling {rate_hz / 1000:6.2f} kHz: {', '.join(figures)}")
+
+
 def print_peaks(folder: Path, hours: float) -> None:
     for seconds in (300, round(hours * 3600)):
         path = folder / "long.wav"
@@ -79,6 +97,7 @@ def main() -> None:
     numbers = [float(text) for text in sys.argv[1:]] + [600, 6][len(sys.argv) - 1 :]
     with tempfile.TemporaryDirectory() as folder:
         print_speeds(Path(folder), round(numbers[0]))
+        print_resamplers(round(numbers[0]))
         print_peaks(Path(folder), numbers[1])
 
 

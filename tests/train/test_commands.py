@@ -76,6 +76,19 @@ def test_events_of_other_programs(site):
     assert (row["text"], row["task"], row["path"]) == ("Robin", "common-detection", "1.wav")
 
 
+def test_events_as_soundscapes(site):
+    (site / "0.txt").write_text("0.1\t0.5\tWren\n1.0\t1.5\tRobin\n")
+    (site / "1.txt").write_text("0.1\t0.5\tOwl\n")
+    tables = (site / "0.txt", site / "1.txt")
+    run("compile", *tables, "-o", site / "s.jsonl", "--events-as", "soundscape", "--rare-count", "0")
+    rows = [json.loads(line) for line in (site / "s.jsonl").read_text().splitlines()]
+    assert {row["task"] for row in rows} == {
+        "common-soundscape-detection",
+        "common-soundscape-detection-list",
+    }
+    assert {row["text"] for row in rows if row["task"].endswith("detection")} == {"Robin, Wren", "Owl"}
+
+
 def test_a_folder_for_each_label(site):
     for number, name in enumerate(("Wren", "Robin")):
         (site / "set" / name).mkdir(parents=True)

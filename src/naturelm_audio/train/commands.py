@@ -16,6 +16,7 @@ import click
 from naturelm_audio.errors import NatureLMError
 
 if TYPE_CHECKING:
+    from naturelm_audio.train.manifest.events import EventTable
     from naturelm_audio.train.manifest.examples import Example
     from naturelm_audio.train.manifest.holdouts import HoldOuts
 
@@ -66,7 +67,12 @@ def data() -> None:
     "--completely-annotated", is_flag=True, help="Silence between events means that nothing is heard."
 )
 @click.option("--rare-count", type=int, default=100, help="Species with so few events are 'other'.  [100]")
-@click.option("--events-as", type=click.Choice(["window", "clip"]), default="window", help="[window]")
+@click.option(
+    "--events-as",
+    type=click.Choice(["window", "clip", "soundscape"]),
+    default="window",
+    help="Windows or clips with one question each, or soundscapes with lists of candidates.  [window]",
+)
 @click.option("--label-column", help="Of event tables, where it isn't plain.")
 @click.option("--label-map", type=_EXISTING, help="CSV from,to that renames, merges and drops labels.")
 @click.option("--report", "report_path", type=_PATH, help="Write the report as JSON.")
@@ -80,9 +86,8 @@ def compile_command(
     with _one_line_errors():
         kind = _kind(tables, kind)
         root = given["audio_root"] or (tables[0] if tables[0].is_dir() else tables[0].parent)
-        rows, text, report = (_from_events if kind == "events" else _from_recordings)(
-            tables, kind, root, given
-        )
+        cut = kind == "events" and given["events_as"] != "soundscape"
+        rows, text, report = (_from_events if cut else _from_recordings)(tables, kind, root, given)
         from naturelm_audio.files import write_atomically
         from naturelm_audio.train.manifest.annotations import write_annotations
 
@@ -160,13 +165,18 @@ def _from_recordings(
     tables: Sequence[Path], kind: str, root: Path, given: dict[str, Any]
 ) -> tuple[list[Example], str, dict[str, Any]]:
     from naturelm_audio.train.manifest.compile import ALL_FAMILIES, CompileOptions, compile_manifest
+    from naturelm_audio.train.manifest.event_rows import recordings_of
     from naturelm_audio.train.manifest.holdouts import HoldOuts
     from naturelm_audio.train.manifest.labelled import LabelledTable, read_folders, read_labelled
     from naturelm_audio.train.manifest.names import read_names
     from naturelm_audio.train.manifest.soundscapes import SoundscapeOptions
     from naturelm_audio.train.manifest.tasks import TaskOptions
 
-    found = [read_folders(table) if kind == "folders" else read_labelled(table) for table in tables]
+    if kind == "events":
+        events = _events(tables, root, given)
+        found = [LabelledTable(tuple(recordings_of(events)), tuple(events.problems))]
+    else:
+        found = [read_folders(table) if kind == "folders" else read_labelled(table) for table in tables]
     merged = LabelledTable(
         tuple(one for table in found for one in table.recordings),
         tuple(problem for table in found for problem in table.problems),
@@ -198,16 +208,22 @@ def _from_recordings(
     return compiled.rows, compiled.report.as_text(), compiled.report.as_json()
 
 
-def _from_events(
-    tables: Sequence[Path], kind: str, root: Path, given: dict[str, Any]
-) -> tuple[list[Example], str, dict[str, Any]]:
-    from naturelm_audio.train.manifest.event_rows import EventOptions, event_examples, read_label_map
+def _events(tables: Sequence[Path], root: Path, given: dict[str, Any]) -> EventTable:
     from naturelm_audio.train.manifest.events import EventTable, read_events
-    from naturelm_audio.train.manifest.problems import refuse_if_any
 
     merged = EventTable()
     for table in tables:
         merged.extend(read_events(table, root, label_column=given["label_column"]))
+    return merged
+
+
+def _from_events(
+    tables: Sequence[Path], kind: str, root: Path, given: dict[str, Any]
+) -> tuple[list[Example], str, dict[str, Any]]:
+    from naturelm_audio.train.manifest.event_rows import EventOptions, event_examples, read_label_map
+    from naturelm_audio.train.manifest.problems import refuse_if_any
+
+    merged = _events(tables, root, given)
     options = EventOptions(
         mode=given["events_as"],
         completely_annotated=given["completely_annotated"],

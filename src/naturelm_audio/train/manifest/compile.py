@@ -23,13 +23,13 @@ from naturelm_audio.train.manifest.examples import Example, Recipe
 from naturelm_audio.train.manifest.holdouts import HoldOuts, audio_hash
 from naturelm_audio.train.manifest.labelled import Labelled, LabelledTable
 from naturelm_audio.train.manifest.names import NameTable, is_english
+from naturelm_audio.train.manifest.pools import pools_of
 from naturelm_audio.train.manifest.problems import Problem, did_you_mean, refuse_if_any
 from naturelm_audio.train.manifest.report import CompileReport, taxon_of
 from naturelm_audio.train.manifest.seeding import digest, generator
 from naturelm_audio.train.manifest.soundscapes import SoundscapeOptions, count_events, soundscape_questions
 from naturelm_audio.train.manifest.splits import SplitBy, assign_splits, check_splits, group_of
-from naturelm_audio.train.manifest.tasks import FAMILIES, Asked, Pools, TaskOptions, speaks_of_animals
-from naturelm_audio.train.manifest.taxonomy import Candidates, Taxon
+from naturelm_audio.train.manifest.tasks import FAMILIES, Asked, Pools, TaskOptions
 from naturelm_audio.train.manifest.wordings import answer_language
 
 __all__ = ["ALL_FAMILIES", "CompileOptions", "Compiled", "compile_manifest"]
@@ -274,35 +274,11 @@ class _Context:
     def of(cls, kept: Sequence[Labelled], options: CompileOptions, names: NameTable) -> _Context:
         learned = [one for one in kept if one.split == "train"] or list(kept)
         pools = {
-            language: _pools([names.localised(one, language) for one in learned], learned, options.tasks)
+            language: pools_of(learned, [names.localised(one, language) for one in learned], options.tasks)
             for language in options.languages
         }
         counting = "counting" in options.families
         return cls(options, pools, names, Choir(kept if counting else ()), count_events(learned))
-
-
-def _pools(localised: Sequence[Labelled], original: Sequence[Labelled], options: TaskOptions) -> Pools:
-    """Return the names that recordings know between them."""
-    animals = [one for one in localised if speaks_of_animals(one)]
-    others = [one for one in localised if one.kind not in ("unlabelled", "speech") and not one.is_none]
-    taxa: dict[str, Taxon] = {}
-    common_names: dict[str, str] = {}
-    for one in sorted([*localised, *original], key=lambda one: one.key, reverse=True):
-        for name in (one.common_name, one.taxon.species):
-            if name and one.taxon.species:
-                taxa[name.casefold()] = one.taxon
-    for before, after in zip(original, localised, strict=True):
-        for name in (before.common_name, before.taxon.species):
-            if name and after.common_name:
-                common_names[name.casefold()] = after.common_name
-    return Pools(
-        common=Candidates((one.common_name, one.taxon) for one in animals),
-        scientific=Candidates((one.taxon.species, one.taxon) for one in animals),
-        sounds=Candidates((one.common_name, one.taxon) for one in others),
-        taxa=taxa,
-        common_names=common_names,
-        options=options,
-    )
 
 
 def _all_rows(kept: Sequence[Labelled], context: _Context, workers: int) -> list[Example]:
@@ -333,6 +309,8 @@ def _rows_of(recording: Labelled, context: _Context) -> list[Example]:
     options = context.options
     language = generator(options.seed, recording.key, "language").choice(options.languages)
     pools, localised = context.pools[language], context.names.localised(recording, language)
+    # The pools translate what is in the background, and so know its taxon too.
+    localised = dataclasses.replace(localised, background=recording.background)
     rows: list[Example] = []
     for family in options.families:
         draw = generator(options.seed, recording.key, family)

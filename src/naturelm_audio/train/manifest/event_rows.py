@@ -18,13 +18,14 @@ from naturelm_audio.errors import AudioError, OptionsError
 from naturelm_audio.train.manifest.annotations import resolve
 from naturelm_audio.train.manifest.events import Event, EventTable
 from naturelm_audio.train.manifest.examples import Example
+from naturelm_audio.train.manifest.labelled import Labelled, Span
 from naturelm_audio.train.manifest.problems import ManifestError, Problem
 from naturelm_audio.train.manifest.splits import SplitBy, assign_splits, group_of
 from naturelm_audio.train.manifest.tables import read_text
 from naturelm_audio.train.questions import DETECT_OPEN, NONE
 from naturelm_audio.windows import WindowPlan
 
-__all__ = ["EventOptions", "EventReport", "LabelMap", "event_examples", "read_label_map"]
+__all__ = ["EventOptions", "EventReport", "LabelMap", "event_examples", "read_label_map", "recordings_of"]
 
 ROUNDING_SECONDS = 0.05
 LabelMap = Mapping[str, str]
@@ -120,6 +121,22 @@ def read_label_map(path: str | Path) -> dict[str, str]:
         if found.setdefault(before, after) != after:
             raise ManifestError(f"{path}: {before!r} is mapped to {found[before]!r} and to {after!r}")
     return found
+
+
+def recordings_of(table: EventTable, source: str = "") -> list[Labelled]:
+    """Return a recording for each file of the events, to compile soundscapes from."""
+    spans: dict[str, list[Span]] = {audio: [] for audio in sorted(table.files)}
+    for event in table.events:
+        span = Span(event.start_seconds, event.end_seconds, event.label, event.scientific_name)
+        spans.setdefault(event.audio, []).append(span)
+    return [
+        Labelled(path=audio, recording_id=audio, events=tuple(sorted(found, key=_onset)), source=source)
+        for audio, found in spans.items()
+    ]
+
+
+def _onset(span: Span) -> tuple[float, float, str]:
+    return span.start_seconds, span.end_seconds, span.label
 
 
 def event_examples(

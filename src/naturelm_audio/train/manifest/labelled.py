@@ -42,6 +42,7 @@ class Span:
     start_seconds: float
     end_seconds: float
     label: str = ""
+    scientific_name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,9 +345,8 @@ def _json_event(event: Any) -> Span:
         names = {folded(str(key)): value for key, value in event.items()}
         start = names.get("startseconds", names.get("start", names.get("onset")))
         end = names.get("endseconds", names.get("end", names.get("offset")))
-        return Span(
-            number(str(start)), number(str(end)), str(names.get("label") or names.get("species") or "")
-        )
+        label = str(names.get("label") or names.get("commonname") or names.get("species") or "")
+        return Span(number(str(start)), number(str(end)), label, str(names.get("scientificname") or ""))
     return Span(number(str(event[0])), number(str(event[1])), str(event[2]) if len(event) > 2 else "")
 
 

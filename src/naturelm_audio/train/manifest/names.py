@@ -37,17 +37,23 @@ class NameTable:
                 raise OptionsError(f"no names in {language!r}: give a name table with this column{hint}")
 
     def localised(self, recording: Labelled, language: str) -> Labelled:
-        """Return the recording with common names in a language; without one it has no common name."""
+        """Return the recording with all common names in a language; one that isn't known is empty."""
         if is_english(language) or recording.is_none:
             return recording
         table = self.names[language]
-        common_name = table.get(
-            accepted(recording.taxon.species), table.get(recording.common_name.casefold(), "")
+
+        def translated(name: str, species: str = "") -> str:
+            return table.get(accepted(species), table.get(accepted(name), table.get(name.casefold(), "")))
+
+        return dataclasses.replace(
+            recording,
+            common_name=translated(recording.common_name, recording.taxon.species),
+            background=tuple(map(translated, recording.background)),
+            events=tuple(
+                dataclasses.replace(span, label=translated(span.label, span.scientific_name))
+                for span in recording.events
+            ),
         )
-        background = tuple(
-            table.get(accepted(one), table.get(one.casefold(), one)) for one in recording.background
-        )
-        return dataclasses.replace(recording, common_name=common_name, background=background)
 
 
 def is_english(language: str) -> bool:

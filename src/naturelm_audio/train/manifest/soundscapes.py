@@ -63,12 +63,15 @@ def soundscape_questions(
             if span.start_seconds < end and span.end_seconds > start
         ]
         if heard or options.completely_annotated:
-            labels = {label if counts[label] > options.rare_count else OTHER for label in heard}
-            for asked in _questions(sorted(labels), pools, draw):
+            rare = {label for label in heard if counts[label] <= options.rare_count}
+            labels = {*heard} - rare | ({OTHER} if rare else set())
+            for asked in _questions(sorted(labels), sorted(rare), pools, draw):
                 yield start, end, asked
 
 
-def _questions(labels: Sequence[str], pools: Pools, draw: random.Random) -> Iterator[Asked]:
+def _questions(
+    labels: Sequence[str], rare: Sequence[str], pools: Pools, draw: random.Random
+) -> Iterator[Asked]:
     """Yield the open question and the list, with common and with scientific names."""
     for prefix, pool in (("common", pools.common), ("sci", pools.scientific)):
         named = [_named(label, prefix, pools) for label in labels]
@@ -78,7 +81,8 @@ def _questions(labels: Sequence[str], pools: Pools, draw: random.Random) -> Iter
         family = "detect-common" if prefix == "common" else "detect-scientific"
         text = answer_list(names)
         yield Asked(f"{prefix}-soundscape-detection", pools.wording(family, draw), text, tuple(sorted(names)))
-        yield from detect_list(named, pool, prefix, pools, draw, ending="soundscape-detection-list")
+        ending, hidden = "soundscape-detection-list", [_named(label, prefix, pools) for label in rare]
+        yield from detect_list(named, pool, prefix, pools, draw, ending=ending, hidden=hidden)
 
 
 def _named(label: str, prefix: str, pools: Pools) -> tuple[str, Taxon]:

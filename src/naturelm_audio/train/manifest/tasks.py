@@ -69,8 +69,7 @@ class Pools:
 
     def common_name(self, name: str) -> str:
         """Return the common name of a species by any of its names; nothing if it is unknown."""
-        known = self.common_names.get(name.casefold())
-        return known or ("" if is_scientific(name) else name)
+        return self.common_names.get(name.casefold(), "" if is_scientific(name) else name)
 
     def wording(self, family: str, draw: Draw) -> str:
         """Return one of the wordings in use: the usual one in two of three draws."""
@@ -138,14 +137,19 @@ def detect_list(
     prefix: str,
     pools: Pools,
     draw: Draw,
+    *,
     ending: str = "",
+    hidden: Sequence[tuple[str, Taxon]] = (),
 ) -> Iterator[Asked]:
-    """Yield a question for those of a list that are heard; names with commas are not asked for."""
+    """Yield a question for those of a list that are heard; names with commas are not asked for.
+
+    What is ``hidden`` is heard too but has no name of its own, so it is not offered as a wrong one.
+    """
     if any("," in name for name, _ in present):
         return
     options = pools.options
     count = draw.randint(1, options.most_negatives)
-    targets = present or [("", Taxon())]
+    targets = [*present, *hidden] or [("", Taxon())]
     negatives, kind = pool.negatives(
         targets, draw, count=count, random_probability=options.random_negative_probability
     )
@@ -284,6 +288,8 @@ def _music(recording: Labelled, pools: Pools, draw: Draw) -> Iterator[Asked]:
 def _kind(recording: Labelled, pools: Pools, draw: Draw) -> Iterator[Asked]:
     """Whether it is speech, music, an animal or something else."""
     names = {"animal": "animal", "unlabelled": "animal", "speech": "speech", "music": "music"}
+    if recording.kind == "animal" and not (recording.common_name or recording.taxon.genus):
+        return  # a soundscape holds more than animals
     yield from _one("kind-classification", "kind", names.get(recording.kind, "something else"), pools, draw)
 
 

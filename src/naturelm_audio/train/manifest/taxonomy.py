@@ -78,6 +78,7 @@ def accepted(species: str) -> str:
     return _synonyms().get(species, species)
 
 
+@lru_cache(maxsize=100_000)
 def synonyms_of(species: str) -> tuple[str, ...]:
     """Return every known binomial of a species, itself included, sorted."""
     name = accepted(species)

@@ -1,7 +1,8 @@
 """Sound in: find recordings, decode, mix to mono, resample -> float32 (samples,) at the model's rate.
 
-The one way from a file or an array to what the model hears, and the only resampler. It knows nothing about
-windows or models; :mod:`~naturelm_audio.recordings` finds files, :mod:`~naturelm_audio.decoders` opens them.
+The one way from a file or an array to what the model hears. It knows nothing about windows or models;
+:mod:`~naturelm_audio.recordings` finds files, :mod:`~naturelm_audio.decoders` opens them, and
+:mod:`~naturelm_audio.resampling` changes their rate.
 
 Times given to it and named by it are seconds of the file as stored. With a speed factor f the model hears
 the recording f times as fast: a file second holds ``sample_rate_hz / f`` model samples. Sample n of the
@@ -21,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 
 from naturelm_audio.decoders import AudioInfo, FloatArray, open_audio
 from naturelm_audio.errors import AudioError, OptionsError
@@ -32,6 +32,7 @@ from naturelm_audio.recordings import (
     find_recordings,
     shown_path,
 )
+from naturelm_audio.resampling import require_resampler, resampled
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -78,12 +79,14 @@ def stream(
     start_seconds: float = 0.0,
     duration_seconds: float | None = None,
     block_seconds: float = 10.0,
+    resampler: str = "soxr",
 ) -> Iterator[FloatArray]:
     """Yield the recording as float32 (samples,) blocks that join without a seam; memory is constant.
 
     One resampler runs through the whole recording. A block holds about ``block_seconds`` of what the model
     hears, or less, is never empty, and belongs to the caller. ``channel`` counts from 1; None is the mean of
     all. Start and duration are seconds of the file; a span that reaches beyond the end stops there.
+    ``resampler`` is soxr or kaiser_best, see :mod:`~naturelm_audio.resampling`.
 
     Raises:
         AudioError: what decoded before a fault comes first, then the error that names the time of the fault.
@@ -92,6 +95,7 @@ def stream(
     _require_positive("sample_rate_hz", sample_rate_hz)
     _require_positive("speed_factor", speed_factor)
     _require_positive("block_seconds", block_seconds)
+    require_resampler(resampler)
     if not 0 <= start_seconds < math.inf:
         raise OptionsError(f"start_seconds must be 0 or more, not {start_seconds}")
     speed = _as_fraction(speed_factor)
@@ -101,7 +105,7 @@ def stream(
         _require_positive("duration_seconds", duration_seconds)
         end = max(first + 1, round((start_seconds + duration_seconds) / float(speed) * sample_rate_hz))
     block_samples = max(1, round(block_seconds * sample_rate_hz))
-    return _stream(Path(path), speed / sample_rate_hz, channel, first, end, block_samples)
+    return _stream(Path(path), speed / sample_rate_hz, channel, first, end, block_samples, resampler)
 
 
 def read_span(
@@ -112,6 +116,7 @@ def read_span(
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     channel: int | None = None,
     speed_factor: float = 1.0,
+    resampler: str = "soxr",
 ) -> FloatArray:
     """Return a span as float32 (samples,): the same samples as that span of the whole resampled recording.
 
@@ -128,15 +133,17 @@ def read_span(
         speed_factor=speed_factor,
         start_seconds=start_seconds,
         duration_seconds=duration_seconds,
+        resampler=resampler,
     )
     return np.concatenate(list(blocks))
 
 
-def resample(samples: FloatArray, from_hz: float, to_hz: float) -> FloatArray:
-    """Return float32 (samples,) at another rate: soxr HQ, length rounded down, so it never grows longer."""
+def resample(samples: FloatArray, from_hz: float, to_hz: float, *, resampler: str = "soxr") -> FloatArray:
+    """Return float32 (samples,) at another rate, its length rounded down, so that it never grows longer."""
     _require_positive("from_hz", from_hz)
     _require_positive("to_hz", to_hz)
-    blocks = list(_resampled(iter([samples]), _as_fraction(from_hz) / _as_fraction(to_hz)))
+    require_resampler(resampler)
+    blocks = list(resampled(iter([samples]), _as_fraction(from_hz) / _as_fraction(to_hz), resampler))
     return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
 
 
@@ -146,6 +153,7 @@ def as_waveform(
     *,
     channel_axis: int | None = None,
     channel: int | None = None,
+    resampler: str = "soxr",
 ) -> FloatArray:
     """Return samples in memory as float32 (samples,) at 16 kHz in [-1, 1].
 
@@ -157,7 +165,7 @@ def as_waveform(
 
     Raises:
         AudioError: wrong shape, no samples, or a sample that is not a finite number.
-        OptionsError: the rate is not above 0.
+        OptionsError: the rate is not above 0, or there is no such resampler.
     """
     _require_positive("sample_rate_hz", sample_rate_hz)
     array = _as_array(samples)
@@ -168,12 +176,12 @@ def as_waveform(
     at = _first_not_finite(mono)
     if at is not None:
         raise AudioError(f"sample {at} is not a finite number", code="audio_not_finite")
-    resampled = resample(mono, sample_rate_hz, SAMPLE_RATE_HZ)
-    if resampled.size == 0:
+    heard = resample(mono, sample_rate_hz, SAMPLE_RATE_HZ, resampler=resampler)
+    if heard.size == 0:
         raise AudioError("the array is shorter than one sample at 16 kHz", code="audio_empty")
-    if _clamp(resampled) > _FAR_OUTSIDE:
+    if _clamp(heard) > _FAR_OUTSIDE:
         logger.warning("samples reach far outside -1...1 and were clipped: scale them by their range")
-    return resampled
+    return heard
 
 
 # --- from file to model samples ---------------------------------------------------------------------------
@@ -186,6 +194,7 @@ def _stream(
     first: int,
     end: int | None,
     block_samples: int,
+    resampler: str,
 ) -> Iterator[FloatArray]:
     """Yield model samples first <= n < end of a file."""
     with closing(open_audio(path)) as source:
@@ -195,7 +204,8 @@ def _stream(
         block_frames = max(1, min(buffer_frames, math.ceil(block_samples * per_sample)))
         frames = source.blocks(int(aligned * per_sample), block_frames)
         mono = _mono(frames, path, channel, source.info.sample_rate_hz, int(aligned * per_sample))
-        wanted = _cut(_resampled(mono, per_sample), first - aligned, None if end is None else end - aligned)
+        samples = resampled(mono, per_sample, resampler, aligned)
+        wanted = _cut(samples, first - aligned, None if end is None else end - aligned)
         heard = warned = False
         for block in wanted:
             heard = True
@@ -262,33 +272,6 @@ def _first_not_finite(mono: FloatArray) -> int | None:
     if math.isfinite(mono.max()) and math.isfinite(mono.min()):
         return None
     return int(np.flatnonzero(~np.isfinite(mono))[0])
-
-
-def _resampled(blocks: Iterator[FloatArray], per_sample: Fraction) -> Iterator[FloatArray]:
-    """Resample blocks as one; the total is rounded down.
-
-    A fault of the decoder is raised after what came before it, down to the last sample.
-    """
-    resampler = soxr.ResampleStream(
-        float(per_sample.numerator), float(per_sample.denominator), 1, dtype="float32", quality="HQ"
-    )
-    frames = samples = 0
-    failure = None
-    try:
-        for block in blocks:
-            frames += len(block)
-            # At equal rates the block still may be a view of a buffer that is filled again.
-            out = block.copy() if per_sample == 1 else resampler.resample_chunk(block)
-            samples += len(out)
-            if len(out):
-                yield out
-    except AudioError as error:
-        failure = error
-    missing = int(frames / per_sample) - samples
-    if missing > 0:
-        yield resampler.resample_chunk(np.empty(0, np.float32), last=True)[:missing]
-    if failure is not None:
-        raise failure
 
 
 def _cut(blocks: Iterator[FloatArray], first: int, end: int | None) -> Iterator[FloatArray]:

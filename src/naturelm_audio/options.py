@@ -2,8 +2,7 @@
 
 YAML exists only at the edge: :func:`read_config` turns an official file (``model:`` lists constructor
 arguments) or one of ours (``model:`` is a name or a path) into a :class:`RunConfig`, and refuses unknown
-keys.
-Nothing here loads a model, opens audio or reads an environment variable.
+keys. Nothing here loads a model, opens audio or reads an environment variable.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ __all__ = [
     "DTYPES",
     "OFFICIAL_MODEL",
     "OUTPUT_FORMATS",
+    "RESAMPLERS",
     "GenerateOptions",
     "InferOptions",
     "RunConfig",
@@ -39,6 +39,7 @@ BUNDLED_MODEL = "naturelm-tiny"
 OFFICIAL_MODEL = "EarthSpeciesProject/NatureLM-audio"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 OUTPUT_FORMATS = ("jsonl", "official")
+RESAMPLERS = ("soxr", "kaiser_best")  # the first is the default, the second what the official release used
 DEFAULT_OUTPUT = Path("inference_output.jsonl")
 
 # fmt: off
@@ -160,6 +161,7 @@ class InferOptions:
     allow_gaps: bool = False
     channel: int | None = None
     speed_factor: float = 1.0
+    resampler: str = RESAMPLERS[0]
     output_format: str = "jsonl"
     nominal_end: bool = False
     resume: bool = False
@@ -177,6 +179,7 @@ class InferOptions:
             _whole(self.channel, "--channel", at_least=1)
         for value, choices, flag in (
             (self.dtype, DTYPES, "--dtype"),
+            (self.resampler, RESAMPLERS, "--resampler"),
             (self.output_format, OUTPUT_FORMATS, "--format"),
         ):
             if value not in choices:
@@ -215,6 +218,7 @@ class InferOptions:
             "hop_length_seconds": float(self.hop_seconds),
             "channel": self.channel,
             "speed_factor": float(self.speed_factor),
+            "resampler": self.resampler,
             "generate": dataclasses.asdict(self.generate),
         }
 
@@ -232,6 +236,7 @@ class RunConfig:
     hop_length_seconds: float | None = None
     channel: int | None = None
     speed_factor: float | None = None
+    resampler: str | None = None
     generate: GenerateOptions = field(default_factory=GenerateOptions)
     model_arguments: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = None
@@ -386,12 +391,8 @@ def _real(
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     fits = number and (above is None or value > above) and (at_least is None or value >= at_least)
     if not fits or (at_most is not None and value > at_most):
-        limits = [
-            f"above {above:g}" if above is not None else "",
-            f"of at least {at_least:g}" if at_least is not None else "",
-            f"of at most {at_most:g}" if at_most is not None else "",
-        ]
-        wanted = " and ".join(item for item in limits if item)
+        limits = {"above": above, "of at least": at_least, "of at most": at_most}
+        wanted = " and ".join(f"{words} {limit:g}" for words, limit in limits.items() if limit is not None)
         raise OptionsError(f"{name} must be a finite number {wanted}".rstrip() + f", found {value!r}")
 
 

@@ -26,8 +26,8 @@ LAYERS = [
     "train train.questions train.manifest.* train.augment train.data train.settings train.teacher",
     "train.heads train.synthetic train.tokenizer train.build train.batches train.evaluate train.loop",
     "train.yaml_options train.recipe train.rows train.augmentation train.draws train.collate train.initial",
-    "train.schedule train.scoring train.validation train.checkpoints train.arguments train.trainer",
-    "train.running train.compare train.finetune train.commands_train",
+    "train.schedule train.scoring train.validation train.checkpoints train.sharding train.arguments",
+    "train.trainer train.running train.compare train.finetune train.commands_train",
     "train.__main__ cluster serve webapp cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]

@@ -23,12 +23,6 @@ def training_arguments(recipe: Recipe, output_dir: Path) -> TrainingArguments:
     """
     options, run = recipe.optimiser, recipe.run
     on_cpu = not torch.cuda.is_available()
-    fsdp = {
-        "version": 2,
-        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-        "transformer_layer_cls_to_wrap": ["BeatsLayer", "LlamaDecoderLayer"],
-        "state_dict_type": "FULL_STATE_DICT",
-    }
     arguments = TrainingArguments(
         output_dir=str(output_dir),
         max_steps=options.steps,
@@ -48,11 +42,11 @@ def training_arguments(recipe: Recipe, output_dir: Path) -> TrainingArguments:
         use_cpu=on_cpu,
         ddp_backend="gloo" if on_cpu and _launched_with_others() else None,
         ddp_timeout=round(60 * run.timeout_minutes),
-        ddp_find_unused_parameters=True,  # layers are dropped at random, and an audio part may be frozen
+        # Layers that are dropped at random get no gradient; looking for such costs time.
+        ddp_find_unused_parameters=recipe.parts.encoder and recipe.parts.encoder_layerdrop > 0,
         dataloader_num_workers=recipe.data.workers,
         dataloader_pin_memory=not on_cpu,
         train_sampling_strategy="sequential",  # the draws have an order of their own
-        **({"fsdp": True, "fsdp_config": fsdp} if run.distributed == "fsdp" else {}),
     )
     world = max(arguments.world_size, 1)
     if options.batch_size % world:

@@ -12,23 +12,18 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 
 from naturelm_audio.errors import NatureLMError, OptionsError
 from naturelm_audio.model import NatureLMForConditionalGeneration
 from naturelm_audio.sequence import IGNORED
-from naturelm_audio.train import checkpoints
+from naturelm_audio.train import checkpoints, sharding
 from naturelm_audio.train.arguments import training_arguments
 from naturelm_audio.train.collate import Collator, model_inputs, take_unreadable
 from naturelm_audio.train.draws import Draws, Unreadable
@@ -93,6 +88,11 @@ class RunTrainer(Trainer):
             callbacks=[_Validating(recipe, validation is not None)],
         )
         self.plain = model
+        self.sharded = recipe.run.distributed == "fsdp" and self.args.world_size > 1
+        if self.sharded:
+            sharding.shard(model, self.args.device)
+            # The weights are shared out already: Accelerate is to add its precision but no wrapper.
+            self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
         if had_cache is None and hasattr(model.config, "use_cache"):
             del model.config.use_cache  # the Trainer's setting, which a saved model should not have
         self.remove_callback(PrinterCallback)
@@ -118,7 +118,8 @@ class RunTrainer(Trainer):
         """Return the loss of a micro-batch after its backward pass, with random numbers of its own."""
         world, rank = self.args.world_size, self.args.process_index
         # Sharded layers are gathered by all processes at once, so all have to drop the same ones.
-        place = self._micro_batch * world + (0 if self.is_fsdp_enabled else rank)
+        together = self.sharded and self.plain.config.audio_config.encoder_layerdrop > 0
+        place = self._micro_batch * world + (0 if together else rank)
         torch.manual_seed(digest(self.recipe.seed, "update", self.state.global_step, place) % 2**63)
         self._micro_batch += 1
         return super().training_step(model, inputs, num_items_in_batch)
@@ -211,7 +212,7 @@ class RunTrainer(Trainer):
             rank=self.args.process_index,
             world=self.args.world_size,
             batch_size=self.recipe.optimiser.rows_at_once,
-            answers=not self.is_fsdp_enabled,  # the pieces that generating calls have gathered no weights
+            answers=not self.sharded,  # the pieces that generating calls have gathered no weights
             autocast=self.accelerator.autocast,
         )
         named = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
@@ -255,9 +256,8 @@ class RunTrainer(Trainer):
 
     def full_state(self) -> dict[str, Tensor]:
         """Return all weights by name; sharded ones come to the first process, but all have to ask."""
-        if self.is_fsdp_enabled:
-            state: dict[str, Tensor] = self.accelerator.get_state_dict(self.model)
-            return state
+        if self.sharded:
+            return sharding.full_weights(self.plain)
         return self.plain.state_dict()
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
@@ -282,11 +282,10 @@ class RunTrainer(Trainer):
 
     def _optimiser_state(self) -> dict[str, Any]:
         optimiser = getattr(self.optimizer, "optimizer", self.optimizer)
-        if not self.is_fsdp_enabled:
-            state: dict[str, Any] = optimiser.state_dict()
-            return state
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        return get_optimizer_state_dict(self.model, optimiser, options=options)
+        if self.sharded:
+            return sharding.full_optimiser(self.plain, optimiser)
+        state: dict[str, Any] = optimiser.state_dict()
+        return state
 
     def _progress(self) -> dict[str, Any]:
         return {
@@ -302,9 +301,8 @@ class RunTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Take up the weights of a checkpoint."""
         state = checkpoints.read_weights(Path(resume_from_checkpoint), self.shapes, self.tied)
-        if self.is_fsdp_enabled:
-            options = StateDictOptions(full_state_dict=True, strict=False)
-            set_model_state_dict(model or self.model, dict[str, Any](state), options=options)
+        if self.sharded:
+            sharding.load_weights(self.plain, state)
         else:
             self.plain.load_state_dict(state, strict=False)
 
@@ -315,9 +313,8 @@ class RunTrainer(Trainer):
         folder = Path(checkpoint)
         optimiser = getattr(self.optimizer, "optimizer", self.optimizer)
         memory = checkpoints.read_optimiser(folder)
-        if self.is_fsdp_enabled:
-            options = StateDictOptions(full_state_dict=True)
-            set_optimizer_state_dict(self.model, optimiser, memory, options=options)
+        if self.sharded:
+            sharding.load_optimiser(self.plain, optimiser, memory)
         else:
             optimiser.load_state_dict(memory)
         self.lr_scheduler.load_state_dict(self._take_counts(folder)["schedule"])

@@ -42,14 +42,23 @@ def data() -> None:
     default="auto",
     help="A table of recordings, a folder for each label, or events of Raven, Audacity and others.  [auto]",
 )
-@click.option("--tasks", "families", multiple=True, help="Family of tasks; repeatable.  [all]")
+@click.option(
+    "--tasks", "families", multiple=True, help="Family of tasks; repeatable.  [all but few-shot, in-context]"
+)
 @click.option("--seed", type=int, default=0, help="Of all draws.  [0]")
 @click.option("--workers", type=int, default=1, help="Processes; the rows don't depend on it.  [1]")
 @click.option("--wordings", type=int, default=1, help="Wordings used of each question.  [1]")
 @click.option("--language", "languages", multiple=True, help="Of common names; repeatable.  [en]")
 @click.option("--names", type=_EXISTING, help="Table of common names: scientific_name and languages.")
-@click.option("--hold-out", default="paper", help="paper, none, or a file of taxa and recordings.  [paper]")
-@click.option("--held-out", type=click.Choice(["drop", "refuse"]), default="drop", help="What to do.  [drop]")
+@click.option(
+    "--hold-out", default="paper", help="paper, rule (drawn by the seed), none, or a file of taxa.  [paper]"
+)
+@click.option(
+    "--held-out",
+    type=click.Choice(["drop", "refuse", "test"]),
+    default="drop",
+    help="What to do with them; test: keep them as test split.  [drop]",
+)
 @click.option(
     "--against", type=_EXISTING, help="Table of recordings kept for measuring; none of them is used."
 )
@@ -164,9 +173,9 @@ def shard(
 def _from_recordings(
     tables: Sequence[Path], kind: str, root: Path, given: dict[str, Any]
 ) -> tuple[list[Example], str, dict[str, Any]]:
-    from naturelm_audio.train.manifest.compile import ALL_FAMILIES, CompileOptions, compile_manifest
+    from naturelm_audio.train.manifest.compile import DEFAULT_FAMILIES, CompileOptions, compile_manifest
     from naturelm_audio.train.manifest.event_rows import recordings_of
-    from naturelm_audio.train.manifest.holdouts import HoldOuts
+    from naturelm_audio.train.manifest.holdouts import HoldOuts, choose_holdouts
     from naturelm_audio.train.manifest.labelled import LabelledTable, read_folders, read_labelled
     from naturelm_audio.train.manifest.names import read_names
     from naturelm_audio.train.manifest.soundscapes import SoundscapeOptions
@@ -183,7 +192,7 @@ def _from_recordings(
     )
     options = CompileOptions(
         seed=given["seed"],
-        families=tuple(given["families"]) or ALL_FAMILIES,
+        families=tuple(given["families"]) or DEFAULT_FAMILIES,
         tasks=TaskOptions(wordings=given["wordings"]),
         soundscapes=SoundscapeOptions(
             rare_count=given["rare_count"], completely_annotated=given["completely_annotated"]
@@ -200,7 +209,10 @@ def _from_recordings(
         workers=given["workers"],
     )
     names = read_names(given["names"]) if given["names"] else None
-    holdouts = _holdouts(given["hold_out"])
+    if given["hold_out"] == "rule":
+        holdouts: HoldOuts | None = choose_holdouts(merged.recordings, seed=given["seed"])
+    else:
+        holdouts = _holdouts(given["hold_out"])
     if against := given["against"]:
         audio_root = against.parent if given["compare_audio"] else None
         holdouts = (holdouts or HoldOuts()).with_recordings(read_labelled(against).recordings, audio_root)

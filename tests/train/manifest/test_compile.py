@@ -343,3 +343,11 @@ def test_T9_the_draws_of_two_recordings_and_two_seeds_differ(zoo):
     }
     assert len(prompts) == 60
     assert len(set(prompts.values())) > 50
+
+
+def test_held_out_taxa_can_become_the_test(zoo):
+    options = CompileOptions(families=("names", "candidates", "detection-list"), held_out="test")
+    rows = compile_manifest(zoo, options, holdouts=HoldOuts(families=frozenset({"Strigidae"}))).rows
+    test = [row for row in rows if row.split == "test"]
+    assert {row.metadata["family"] for row in test} == {"Strigidae"}
+    assert not [row for row in rows if row.split != "test" and "Barred Owl" in row.prompt + row.text]

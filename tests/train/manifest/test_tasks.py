@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from naturelm_audio.train.manifest.compile import CompileOptions, compile_manifest
-from naturelm_audio.train.manifest.labelled import Labelled
+from naturelm_audio.train.manifest.labelled import Labelled, Span
 from naturelm_audio.train.manifest.tasks import FAMILIES, TaskOptions, templated_caption
 from naturelm_audio.train.manifest.taxonomy import parse_taxon
 from naturelm_audio.train.manifest.wordings import WORDINGS
@@ -196,6 +196,35 @@ def test_no_task_is_mistaken_by_the_loader(zoo):
         assert "fewshot" not in row.task
 
 
+def test_further_times_of_a_sound(zoo):
+    events = (Span(0.5, 1.5), Span(3.0, 4.0), Span(8.25, 9.126), Span(11.0, 12.0), Span(12.5, 13.0, "other"))
+    one = dataclasses.replace(zoo[0], events=events, seconds=14.0)
+    (row,) = ask([one], "few-shot")
+    assert (row.task, row.start_seconds, row.end_seconds) == ("fewshot-events", 0.0, 10.0)
+    assert row.prompt.startswith("The sound of interest is heard at 0.50-1.50 s.")
+    assert row.text == "3.00-4.00, 8.25-9.13"
+    cut = dataclasses.replace(one, events=(Span(1, 2), Span(3, 4), Span(9.5, 10.5)))
+    assert not ask([cut], "few-shot")
+
+
+def test_one_of_two_species_that_were_heard_before(zoo):
+    rows = ask(zoo, "in-context")
+    name = {one.path: one.common_name for one in zoo}
+    split = {one.path: one.split for one in zoo}
+    assert rows
+    for row in rows:
+        *examples, asked = row.files
+        assert row.clips == 3 == row.prompt.count("<AudioHere>")
+        assert len(set(row.files)) == 3
+        assert row.text == name[asked]
+        assert row.text in {name[path] for path in examples}
+        assert len({name[path] for path in examples}) == 2
+        assert all(
+            name[path] in part for path, part in zip(examples, row.prompt.split("<Audio>"), strict=False)
+        )
+        assert {split[path] for path in row.files} == {row.split}
+
+
 def test_several_wordings_and_the_usual_one_most_often(zoo):
     birds = [one for one in zoo if one.kind == "animal"]
     rows = [
@@ -214,7 +243,9 @@ def test_wordings_have_the_blanks_that_are_filled():
     for family, wordings in WORDINGS.items():
         assert len(set(wordings)) == len(wordings) >= 1
         for wording in wordings:
-            assert ("{}" in wording) == (family in ("candidates", "categories", "detect-list"))
+            assert ("{}" in wording) == (family in ("candidates", "categories", "detect-list", "in-context"))
+            assert ("{times}" in wording) == (family == "few-shot")
+            assert wording.count("<clip>") == (3 if family == "in-context" else 0)
             assert ("{name}" in wording) == family.endswith("-named")
 
 

@@ -9,85 +9,30 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import multiprocessing
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-from naturelm_audio.audio import probe
-from naturelm_audio.errors import AudioError, OptionsError
-from naturelm_audio.train.manifest.annotations import resolve
-from naturelm_audio.train.manifest.counting import Choir, CountingOptions, counting_questions
+from naturelm_audio.train.manifest.compile_options import ALL_FAMILIES, DEFAULT_FAMILIES, CompileOptions
+from naturelm_audio.train.manifest.counting import Choir, counting_questions
 from naturelm_audio.train.manifest.examples import Example, Recipe
-from naturelm_audio.train.manifest.holdouts import HoldOuts, audio_hash
+from naturelm_audio.train.manifest.fewshot import Companions, event_questions, in_context_questions
+from naturelm_audio.train.manifest.holdouts import HoldOuts
 from naturelm_audio.train.manifest.labelled import Labelled, LabelledTable
 from naturelm_audio.train.manifest.names import NameTable, is_english
 from naturelm_audio.train.manifest.pools import pools_of
-from naturelm_audio.train.manifest.problems import Problem, did_you_mean, refuse_if_any
 from naturelm_audio.train.manifest.report import CompileReport, taxon_of
-from naturelm_audio.train.manifest.seeding import digest, generator
-from naturelm_audio.train.manifest.soundscapes import SoundscapeOptions, count_events, soundscape_questions
-from naturelm_audio.train.manifest.splits import SplitBy, assign_splits, check_splits, group_of
-from naturelm_audio.train.manifest.tasks import FAMILIES, Asked, Pools, TaskOptions
+from naturelm_audio.train.manifest.seeding import generator
+from naturelm_audio.train.manifest.selection import select_recordings
+from naturelm_audio.train.manifest.soundscapes import count_events, soundscape_questions
+from naturelm_audio.train.manifest.tasks import FAMILIES, Asked, Pools
 from naturelm_audio.train.manifest.wordings import answer_language
 
-__all__ = ["ALL_FAMILIES", "CompileOptions", "Compiled", "compile_manifest"]
+__all__ = ["ALL_FAMILIES", "DEFAULT_FAMILIES", "CompileOptions", "Compiled", "compile_manifest"]
 
-ROUNDING_SECONDS = 0.05
-ALL_FAMILIES = (*FAMILIES, "soundscapes", "counting")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompileOptions:
-    """What to make of a table.
-
-    Raises:
-        OptionsError: an unknown family, or a number out of range.
-    """
-
-    seed: int = 0
-    families: tuple[str, ...] = ALL_FAMILIES
-    tasks: TaskOptions = field(default_factory=TaskOptions)
-    soundscapes: SoundscapeOptions = field(default_factory=SoundscapeOptions)
-    counting: CountingOptions = field(default_factory=CountingOptions)
-    languages: tuple[str, ...] = ("en",)
-    """Of common names; each recording gets one of them."""
-    audio_root: str | None = None
-    """Where the files are; None doesn't look for them."""
-    bad_rows: str = "refuse"
-    """Or ``drop``: leave faulty rows out and count them."""
-    held_out: str = "drop"
-    """Or ``refuse``: any row of a held-out taxon is an error."""
-    valid_share: float = 0.0
-    """Of recordings without a split that are kept for validation."""
-    split_by: SplitBy = "recording"
-    balance: float = 0.0
-    """Weight of a row by its taxon of n rows: n to the power of minus this; 1 makes all taxa equal."""
-    most_per_taxon: int | None = None
-    """More recordings than this of one taxon are left out, chosen by the seed."""
-    compare_audio: bool = False
-    """Whether recordings that sound the same as held-out or validation ones are left out; reads all audio."""
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        for family in self.families:
-            if family not in ALL_FAMILIES:
-                hint = did_you_mean(family, ALL_FAMILIES) or f"; there are {', '.join(ALL_FAMILIES)}"
-                raise OptionsError(f"there is no family of tasks {family!r}{hint}")
-        for name, value in (("bad_rows", self.bad_rows), ("held_out", self.held_out)):
-            if value not in ("refuse", "drop"):
-                raise OptionsError(f"{name} must be refuse or drop, not {value!r}")
-        shares = (*dataclasses.astuple(self.tasks)[1:4], self.valid_share)
-        if not all(0 <= share <= 1 for share in shares):
-            raise OptionsError("probabilities and shares must be from 0 to 1")
-        if not 0 <= self.balance <= 1:
-            raise OptionsError(f"balance must be from 0 (by frequency) to 1 (equal), not {self.balance}")
-        if self.workers < 1 or (self.most_per_taxon is not None and self.most_per_taxon < 1):
-            raise OptionsError("workers and most_per_taxon must be 1 or more")
-        if not 1 <= self.tasks.most_negatives <= 35 or not self.languages:
-            raise OptionsError("most_negatives must be from 1 to 35, and there must be a language")
+_ENGLISH_ONLY = ("captions", "voice", "kind", "music", "free")
 
 
 @dataclass(frozen=True)
@@ -115,146 +60,12 @@ def compile_manifest(
     names.require(options.languages)
     given = table if isinstance(table, LabelledTable) else LabelledTable(tuple(table))
     report = CompileReport()
-    kept = _usable(given, options, report)
-    kept = _allowed(kept, holdouts, options, report)
-    kept = _without_twins(_split(kept, options), options, report)
-    kept = _limited(kept, options, report)
+    kept = select_recordings(given, options, holdouts, report)
     context = _Context.of(kept, options, names)
     rows = _weighted(_all_rows(kept, context, options.workers), options.balance)
     report.count_rows(rows, {one.path: one.seconds or 0.0 for one in kept})
     report.count_silent(kept, rows)
     return Compiled(rows, report)
-
-
-# --- which recordings -------------------------------------------------------------------------------------
-
-
-def _usable(table: LabelledTable, options: CompileOptions, report: CompileReport) -> list[Labelled]:
-    """Return rows that are sound and whose files are there, each once, with their lengths."""
-    problems, kept = list(table.problems), {}
-    for one in sorted(table.recordings, key=lambda one: (one.key, one.line)):
-        if one.key in kept:
-            report.drop("the same row again", one.path)
-            continue
-        try:
-            kept[one.key] = _within(_with_length(one, options.audio_root), report)
-        except AudioError as error:
-            problems.append(Problem(one.table or one.path, one.line, str(error)))
-    if options.bad_rows == "refuse":
-        refuse_if_any(problems, "the table")
-    for problem in problems:
-        report.drop("faulty row", str(problem))
-    return list(kept.values())
-
-
-def _with_length(recording: Labelled, audio_root: str | None) -> Labelled:
-    """Return the recording with its length, if its file can be asked.
-
-    Raises:
-        AudioError: there is no such file, or it is no audio.
-    """
-    if audio_root is not None:
-        path = resolve(Path(audio_root), recording.path)
-        if recording.seconds is None:
-            recording = dataclasses.replace(recording, seconds=probe(path).duration_seconds)
-        elif not path.is_file():
-            raise AudioError("no such file", path=str(path), code="audio_not_found")
-    return recording
-
-
-def _within(recording: Labelled, report: CompileReport) -> Labelled:
-    """Return the recording with its events cut at its end; more than 50 ms is reported."""
-    end, spans = recording.seconds, []
-    if end is None:
-        return recording
-    for span in recording.events:
-        if span.start_seconds >= end:
-            report.drop("an event after the end of its recording", f"{recording.path} {span}")
-            continue
-        if span.end_seconds > end + ROUNDING_SECONDS:
-            report.drop("an event beyond the end of its recording, cut there", f"{recording.path} {span}")
-        spans.append(dataclasses.replace(span, end_seconds=min(span.end_seconds, end)))
-    return dataclasses.replace(recording, events=tuple(spans))
-
-
-def _allowed(
-    kept: Sequence[Labelled], holdouts: HoldOuts | None, options: CompileOptions, report: CompileReport
-) -> list[Labelled]:
-    """Return recordings of which nothing is held out."""
-    if holdouts is None:
-        return list(kept)
-    holdouts = holdouts.with_names_from(kept)
-    allowed, problems = [], []
-    for one in kept:
-        reason = holdouts.reason_of(one)
-        if not reason and holdouts.audio_hashes and (found := _hash(one, options)):
-            reason = "the same audio" if found in holdouts.audio_hashes else ""
-        if reason:
-            report.hold_out(reason, one)
-            problems.append(Problem(one.table or one.path, one.line, f"held out: {reason}"))
-        else:
-            allowed.append(one)
-    if options.held_out == "refuse":
-        refuse_if_any(problems, "held-out taxa")
-    return allowed
-
-
-def _hash(recording: Labelled, options: CompileOptions) -> str:
-    """Return what a recording sounds like, or nothing where sounds aren't compared."""
-    if not options.compare_audio or options.audio_root is None:
-        return ""
-    return audio_hash(resolve(Path(options.audio_root), recording.path))
-
-
-def _without_twins(
-    kept: Sequence[Labelled], options: CompileOptions, report: CompileReport
-) -> list[Labelled]:
-    """Return recordings without those for training that sound the same as one kept for measuring."""
-    hashes = {one.key: _hash(one, options) for one in kept} if options.compare_audio else {}
-    measured = {hashes.get(one.key, "") for one in kept if one.split != "train"} - {""}
-    twins = {one.key for one in kept if one.split == "train" and hashes.get(one.key) in measured}
-    for one in kept:
-        if one.key in twins:
-            report.drop("the same audio as a recording of another split", one.path)
-    return [one for one in kept if one.key not in twins]
-
-
-def _split(kept: Sequence[Labelled], options: CompileOptions) -> list[Labelled]:
-    """Return recordings with a split; those that have one keep it, and so does all of their group."""
-    given = {_group(one, options): one.split for one in kept if one.split}
-    free = sorted({_group(one, options) for one in kept} - set(given))
-    assigned = assign_splits(free, valid_share=options.valid_share, seed=options.seed) if free else {}
-    splits = assigned | given
-    placed = [dataclasses.replace(one, split=one.split or splits[_group(one, options)]) for one in kept]
-    check_splits(((f"{one.source}/{one.recording_id or one.path}", one.split) for one in placed), "the table")
-    return placed
-
-
-def _group(recording: Labelled, options: CompileOptions) -> str:
-    group = group_of(recording.path, recording.recording_id, options.split_by)
-    return f"{recording.source}/{group}"
-
-
-def _limited(kept: Sequence[Labelled], options: CompileOptions, report: CompileReport) -> list[Labelled]:
-    """Return at most so many training recordings of each taxon."""
-    if options.most_per_taxon is None:
-        return list(kept)
-    by_taxon: dict[str, list[Labelled]] = defaultdict(list)
-    for one in kept:
-        if one.split == "train":
-            by_taxon[_taxon_name(one)].append(one)
-    surplus: set[str] = set()
-    for group in by_taxon.values():
-        group.sort(key=lambda one: (digest(options.seed, "limit", one.key), one.key))
-        surplus |= {one.key for one in group[options.most_per_taxon :]}
-    for one in kept:
-        if one.key in surplus:
-            report.drop("more recordings of its taxon than wanted", one.path)
-    return [one for one in kept if one.key not in surplus]
-
-
-def _taxon_name(recording: Labelled) -> str:
-    return recording.taxon.species or recording.common_name or recording.instrument or recording.kind
 
 
 # --- which questions --------------------------------------------------------------------------------------
@@ -268,6 +79,7 @@ class _Context:
     pools: Mapping[str, Pools]
     names: NameTable
     choir: Choir
+    companions: Companions
     counts: Mapping[str, int]
 
     @classmethod
@@ -277,8 +89,9 @@ class _Context:
             language: pools_of(learned, [names.localised(one, language) for one in learned], options.tasks)
             for language in options.languages
         }
-        counting = "counting" in options.families
-        return cls(options, pools, names, Choir(kept if counting else ()), count_events(learned))
+        choir = Choir(kept if "counting" in options.families else ())
+        companions = Companions(kept if "in-context" in options.families else ())
+        return cls(options, pools, names, choir, companions, count_events(learned))
 
 
 def _all_rows(kept: Sequence[Labelled], context: _Context, workers: int) -> list[Example]:
@@ -314,21 +127,34 @@ def _rows_of(recording: Labelled, context: _Context) -> list[Example]:
     rows: list[Example] = []
     for family in options.families:
         draw = generator(options.seed, recording.key, family)
-        if family == "counting":
-            for recipe, asked in counting_questions(recording, context.choir, pools, draw, options.counting):
-                rows.append(_row(recording, asked, mix=recipe))
-        elif family == "soundscapes":
-            if recording.seconds and (recording.events or options.soundscapes.completely_annotated):
-                for start, end, asked in soundscape_questions(
-                    recording, recording.seconds, context.counts, pools, draw, options.soundscapes
-                ):
-                    rows.append(_row(recording, _in_language(asked, language), start=start, end=end))
-        elif is_english(language) or family not in ("captions", "voice", "kind", "music"):
-            rows += [
-                _row(recording, _in_language(one, language))
-                for one in FAMILIES[family](localised, pools, draw)
-            ]
+        if family in FAMILIES:
+            if is_english(language) or family not in _ENGLISH_ONLY:
+                asked = FAMILIES[family](localised, pools, draw)
+                rows += [_row(recording, _in_language(one, language)) for one in asked]
+        else:
+            rows += _mixed_rows(recording, family, language, context, draw)
     return rows
+
+
+def _mixed_rows(
+    recording: Labelled, family: str, language: str, context: _Context, draw: random.Random
+) -> Iterator[Example]:
+    """Yield rows of families that are about parts of a recording, or about several."""
+    options, pools = context.options, context.pools[language]
+    if family == "counting":
+        for recipe, asked in counting_questions(recording, context.choir, pools, draw, options.counting):
+            yield _row(recording, asked, mix=recipe)
+    elif family == "few-shot":
+        for start, end, asked in event_questions(recording, pools, draw):
+            yield _row(recording, asked, start=start, end=end)
+    elif family == "in-context":
+        for files, asked in in_context_questions(recording, context.companions, pools, draw):
+            yield _row(recording, asked, files=files)
+    elif recording.seconds and (recording.events or options.soundscapes.completely_annotated):
+        for start, end, asked in soundscape_questions(
+            recording, recording.seconds, context.counts, pools, draw, options.soundscapes
+        ):
+            yield _row(recording, _in_language(asked, language), start=start, end=end)
 
 
 def _in_language(asked: Asked, language: str) -> Asked:
@@ -342,18 +168,19 @@ def _row(
     recording: Labelled,
     asked: Asked,
     *,
+    files: tuple[str, ...] = (),
     mix: Recipe | None = None,
     start: float | None = None,
     end: float | None = None,
 ) -> Example:
     return Example(
-        files=() if mix else (recording.path,),
+        files=() if mix else files or (recording.path,),
         prompt=asked.prompt,
         text=asked.text,
         task=asked.task,
         start_seconds=start,
         end_seconds=end,
-        channel=None if mix else recording.channel,
+        channel=None if mix or files else recording.channel,
         split=recording.split,
         labels=asked.labels,
         source=recording.source,

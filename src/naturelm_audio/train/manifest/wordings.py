@@ -97,6 +97,12 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "music-pitch": ("What is the pitch of the sound in Hz?",),
     "music-velocity": ("What is the velocity of the note, between 0 and 1?",),
     "music-quality": ("Describe the timbre of the sound.",),
+    # Questions with examples; <clip> is a placeholder for audio, {times} one event.
+    "few-shot": (
+        "The sound of interest is heard at {times} s. At which other times is it heard? "
+        "Answer with start and end in seconds.",
+    ),
+    "in-context": ("{} <clip>; {} <clip>. Which of the two species is this? <clip>",),
     # What kind of sound it is.
     "kind": (questions.KIND[0],),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from naturelm_audio.train.manifest.labelled import Labelled
 from naturelm_audio.train.manifest.taxonomy import RANKS, Taxon, synonyms_of
@@ -40,18 +41,27 @@ def context_of(recording: Labelled, draw: random.Random, *, drop_probability: fl
 
 
 def without_answer(text: str, common_name: str, taxon: Taxon) -> str:
-    """Return a text without the names of a species: common, scientific, any synonym, its genus and wider
-    ranks.
+    """Return a text without the names of a species: common, scientific, synonyms, genus and wider ranks.
 
     The last word of a common name goes too (``wren``): it is most of the answer.
     """
-    for name in sorted(_telling(common_name, taxon), key=lambda name: (-len(name), name)):
-        pattern = r"[\s_-]*".join(re.escape(word) for word in re.split(r"[\s_-]+", name))
-        text = re.sub(rf"(?<!\w){pattern}(?:'s|s'|es|s)?(?!\w)", " ", text, flags=re.IGNORECASE)
+    pattern = _telling_pattern(common_name, taxon)
+    before = None
+    while pattern is not None and text != before:  # what is left may join to a name again
+        before, text = text, pattern.sub(" ", text)
     text = re.sub(r"\s+([,.;:!?)])", r"\1", text)
     text = re.sub(r"\(\s*\)|\[\s*\]|[\"']\s*[\"']", " ", text)
     text = re.sub(r"([,;:])(?:\s*[,;:.])+", r"\1", text)
     return " ".join(text.split()).strip(" ,;:.-")
+
+
+@lru_cache(maxsize=4096)
+def _telling_pattern(common_name: str, taxon: Taxon) -> re.Pattern[str] | None:
+    """Return what finds any telling name, in any case, with blanks or hyphens, also as a plural."""
+    names = sorted(_telling(common_name, taxon), key=lambda name: (-len(name), name))
+    written = [r"[\s_-]*".join(re.escape(word) for word in re.split(r"[\s_-]+", name)) for name in names]
+    joined = "|".join(written)
+    return re.compile(rf"(?<!\w)(?:{joined})(?:'s|s'|es|s)?(?!\w)", re.IGNORECASE) if joined else None
 
 
 def _telling(common_name: str, taxon: Taxon) -> Iterable[str]:

@@ -24,8 +24,7 @@ _LEAST_SECONDS = 0.02  # shorter ones vanish when times are rounded to hundredth
 def event_questions(
     recording: Labelled, pools: Pools, draw: random.Random
 ) -> Iterator[tuple[float, float, Asked]]:
-    """Yield (start, end, question) of windows with two events of a kind or more: given the first, find the
-    rest.
+    """Yield (start, end, question) of windows with some events of a kind: given the first, find the rest.
 
     The answer reads ``0.50-1.50, 3.00-4.00``, in seconds of the window.
     """

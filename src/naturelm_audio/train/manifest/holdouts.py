@@ -218,8 +218,7 @@ def choose_holdouts(
 
 
 def audio_hash(path: str | Path) -> str:
-    """Return what a recording sounds like as 32 hexadecimal digits: equal for WAV and FLAC of the same
-    samples.
+    """Return what a recording sounds like as 32 hexadecimal digits: equal for WAV and FLAC of one sound.
 
     Raises:
         AudioError: it can't be read.

@@ -62,8 +62,7 @@ def is_english(language: str) -> bool:
 
 
 def read_names(path: str | Path) -> NameTable:
-    """Return the name table of a CSV with ``scientific_name``, perhaps ``en``, and a column for each
-    language.
+    """Return a name table with the columns ``scientific_name`` or ``en``, and one for each language.
 
     Raises:
         ManifestError: it has no column of scientific or English names.

@@ -81,10 +81,7 @@ class HoldOuts:
         found = self.reason(recording.taxon, recording.common_name)
         if found:
             return found
-        texts = (
-            recording.caption, recording.notes, recording.place, *recording.background, recording.common_name,
-            *(span.label for span in recording.events),
-        )  # fmt: skip
+        texts = (*recording.texts, *(span.scientific_name for span in recording.events))
         return next(filter(None, (self.reason_of_text(text) for text in texts if text)), "")
 
     def reason_of_example(self, example: Example) -> str:

@@ -91,6 +91,14 @@ class Labelled:
         return self.common_name.casefold() == "none"
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text that may come into a question or an answer."""
+        own = (self.common_name, self.caption, self.question, self.answer, self.notes, self.place, self.sex)
+        other = (self.life_stage, self.individual, self.instrument, self.recorded_at)
+        labels = (span.label for span in self.events)
+        return (*own, *other, *self.call_types, *self.background, *self.qualities, *labels)
+
+    @property
     def key(self) -> str:
         """What tells the row from all others, wherever it stands in a table."""
         return "\x1f".join(

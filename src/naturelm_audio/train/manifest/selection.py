@@ -9,6 +9,7 @@ from pathlib import Path
 
 from naturelm_audio.audio import probe
 from naturelm_audio.errors import AudioError
+from naturelm_audio.prompts import AUDIO_TOKEN
 from naturelm_audio.train.manifest.annotations import resolve
 from naturelm_audio.train.manifest.compile_options import CompileOptions
 from naturelm_audio.train.manifest.holdouts import HoldOuts, audio_hash
@@ -43,6 +44,9 @@ def _usable(table: LabelledTable, options: CompileOptions, report: CompileReport
     for one in sorted(table.recordings, key=lambda one: (one.key, one.line)):
         if one.key in kept:
             report.drop("the same row again", one.path)
+            continue
+        if any(AUDIO_TOKEN in text for text in (*one.texts, one.taxon.given)):
+            problems.append(Problem(one.table or one.path, one.line, f"a text holds {AUDIO_TOKEN}"))
             continue
         try:
             kept[one.key] = _within(_with_length(one, options.audio_root), report)

@@ -7,6 +7,7 @@ process. No features are kept: the weights change.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -31,6 +32,8 @@ from naturelm_audio.train.recipe import ValidationOptions
 from naturelm_audio.train.scoring import Scored, answer_figures, loss_figures
 
 __all__ = ["Validation", "answer_losses", "chosen_rows"]
+
+logger = logging.getLogger(__name__)
 
 
 def chosen_rows(examples: Sequence[Example], per_task: int, seed: int) -> list[int]:
@@ -157,6 +160,7 @@ class Validation:
             clips = self.reader.from_start(example)
         except AudioError as error:
             if row not in {one.row for one in self.unreadable}:
+                logger.warning("validation row %d is left out: %s", row, error)
                 self.unreadable.append(Unreadable(row, str(error)))
             silent = self.reader.silence()
             return Sample((silent,) * example.clips, example.prompt, example.text, example.task, -1)

@@ -22,7 +22,8 @@ LAYERS = [
     "checkpoint.unpickle checkpoint.tensors checkpoint.placement checkpoint.sources checkpoint.layouts",
     "checkpoint.adapters checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading",
     "checkpoint.tower checkpoint sequence",
-    "records metadata journal formats labels progress generate score pipeline metrics beans runs",
+    "records metadata journal formats labels progress generate score pipeline metrics components matching",
+    "detections predictions spice scoring scoring_report scoring_command beans runs",
     "train train.questions train.manifest.* train.augment train.data train.settings train.teacher",
     "train.heads train.synthetic train.tokenizer train.build train.batches train.evaluate train.loop",
     "train.yaml_options train.recipe train.rows train.augmentation train.draws train.collate train.initial",
@@ -31,9 +32,11 @@ LAYERS = [
     "train.__main__ cluster serve webapp cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]
-COMMANDS = {"cli", "train.__main__", "train.commands_train"}  # import in functions: help is quick
+# They import in functions, so that help is quick.
+COMMANDS = {"cli", "scoring_command", "train.__main__", "train.commands_train"}
 SURFACES = {"cluster", "serve", "webapp", "cli"}
-LIGHT = {"", "errors", "options", "cli", "__main__"}  # importable in milliseconds; "" is the package itself
+# Importable in milliseconds; "" is the package itself.
+LIGHT = {"", "errors", "options", "scoring_command", "cli", "__main__"}
 # numpy comes with transformers and is what its feature extractors take and return.
 MODEL_MAY_IMPORT = {"torch", "transformers", "numpy"}
 LIGHT_MAY_IMPORT = {"click", "yaml"}

@@ -1,0 +1,152 @@
+"""Prediction files of a benchmark, JSON Lines or CSV: columns prediction, label, dataset_name, optionally id.
+
+Everything is read as text, never as a number or a missing value. Knows nothing of components or scores.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+from naturelm_audio.errors import NatureLMError
+
+__all__ = ["Prediction", "PredictionsError", "check_rows", "read_predictions"]
+
+COLUMNS = ("dataset_name", "prediction", "label")
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+LONGEST_CELL = 10_000_000  # characters
+
+
+class PredictionsError(NatureLMError):
+    """A file of predictions that can't be read or scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One row: what a model answered to one clip of a component, and the right answer.
+
+    ``where`` names the row in messages.
+    """
+
+    dataset_name: str
+    prediction: str
+    label: str
+    id: str | None = None
+    where: str = ""
+
+
+def read_predictions(path: str | Path) -> list[Prediction]:
+    """Return the rows of a file in their order; ``.csv`` and ``.tsv`` are tables, anything else JSON Lines.
+
+    UTF-8 with or without a mark, or UTF-16 with one.
+
+    Raises:
+        PredictionsError: the file is not there, is empty, lacks a column, or a row has something that is not
+            text; the message names the row.
+    """
+    path = Path(path)
+    try:
+        with open(path, encoding=_encoding(path), newline="") as file:
+            separator = SEPARATORS.get(path.suffix.lower())
+            records = _json_lines(file, path) if separator is None else _table(file, path, separator)
+            rows = [_prediction(record, where) for record, where in records]
+    except FileNotFoundError:
+        raise PredictionsError(f"{path}: there is no such file") from None
+    except UnicodeError:
+        raise PredictionsError(f"{path}: is not UTF-8 text: save it as UTF-8") from None
+    except OSError as error:
+        raise PredictionsError(f"{path}: can't be read: {error.strerror or error}") from None
+    if not rows:
+        raise PredictionsError(f"{path}: has no predictions in it")
+    return rows
+
+
+def check_rows(records: Iterable[Mapping[str, Any]]) -> list[Prediction]:
+    """Return the rows of dictionaries, checked as those of a file.
+
+    Raises:
+        PredictionsError: see :func:`read_predictions`.
+    """
+    return [_prediction(record, f"row {number}") for number, record in enumerate(records, 1)]
+
+
+def _encoding(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _json_lines(file: TextIO, path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            raise PredictionsError(
+                f"{where}: is not a JSON object of its own: predictions are JSON Lines, or a table "
+                "whose name ends in .csv"
+            ) from None
+        if not isinstance(record, dict):
+            raise PredictionsError(f"{where}: must be a JSON object with {', '.join(COLUMNS)}")
+        yield record, where
+
+
+def _table(file: TextIO, path: Path, separator: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    limit = csv.field_size_limit(LONGEST_CELL)
+    reader = csv.reader(file, delimiter=separator, strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        missing = [name for name in COLUMNS if name not in header]
+        if header and missing:
+            raise PredictionsError(
+                f"{path}: has no column {', '.join(missing)}; its columns are {', '.join(header)}"
+            )
+        for cells in reader:
+            if not cells:
+                continue
+            where = f"{path}, line {reader.line_num}"
+            if len(cells) != len(header):
+                raise PredictionsError(
+                    f"{where}: has {len(cells)} cells, the header has {len(header)}: put texts with commas "
+                    "in quotes"
+                )
+            yield dict(zip(header, cells, strict=True)), where
+    except csv.Error as error:
+        raise PredictionsError(f"{path}, line {reader.line_num}: is not a row of a table: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _prediction(record: Mapping[str, Any], where: str) -> Prediction:
+    missing = [name for name in COLUMNS if name not in record]
+    if missing:
+        raise PredictionsError(f"{where}: has no {', '.join(missing)}")
+    for name in COLUMNS:
+        if not isinstance(record[name], str):
+            _refuse(name, record[name], where)
+    identity = record.get("id")
+    if identity is not None and not isinstance(identity, str | int):
+        _refuse("id", identity, where)
+    return Prediction(
+        record["dataset_name"].strip(),
+        record["prediction"],
+        record["label"],
+        None if identity in (None, "") else str(identity),
+        where,
+    )
+
+
+def _refuse(name: str, value: Any, where: str) -> NoReturn:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        found = f"is {'null' if value is None else 'NaN'}: an empty answer is written as empty text"
+    else:
+        found = f"is {str(value)[:40]}, not text: put it in quotes"
+    raise PredictionsError(f"{where}: {name} {found}")

@@ -1,0 +1,313 @@
+"""Scores -> what is written of them: the metrics file, all details, rows with labels, a Markdown report.
+
+Pure conversions; where files go is the caller's business.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from naturelm_audio import __version__
+from naturelm_audio.components import Component
+from naturelm_audio.errors import NatureLMError
+from naturelm_audio.predictions import Prediction
+from naturelm_audio.records import dump_json
+from naturelm_audio.scoring import ComponentScore, Scores
+
+__all__ = ["Outcome", "details", "markdown", "metrics_of", "provenance", "row_lines"]
+
+Outcome = Scores | NatureLMError  # of one mode
+OURS = "NatureLM-audio"  # the published model that the report compares with
+CONFUSIONS_SHOWN = 5
+PACKAGES = ("numpy", "torch", "rapidfuzz")
+
+
+def metrics_of(scores: Scores) -> dict[str, dict[str, Any]]:
+    """Return component -> its metrics under the official names; strict mode adds how they came about."""
+    if scores.options.mode == "official":
+        return {item.name: dict(item.metrics) for item in scores.components}
+    return {item.name: {**item.metrics, **_account(item), **item.extras} for item in scores.components}
+
+
+def _account(item: ComponentScore) -> dict[str, Any]:
+    """What belongs to a component's metrics so that they can be judged."""
+    return {
+        "n": item.rows,
+        "n_expected": item.expected,
+        "status": item.status,
+        "reason": item.reason,
+        "interval_95": list(item.interval) if item.interval else None,
+        "interval_of": item.headline if item.interval else None,
+        "rows_alone": dict(item.rows_alone),
+    }
+
+
+def details(outcomes: Mapping[str, Outcome], made_by: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything of all modes: scores, counts per class, confusions, notes, and what made them."""
+    return {"provenance": dict(made_by), **{mode: _mode_details(item) for mode, item in outcomes.items()}}
+
+
+def _mode_details(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, NatureLMError):
+        return {"error": str(outcome)}
+    return {
+        "components": {item.name: _component_details(item) for item in outcome.components},
+        "components_without_rows": list(outcome.absent),
+        "notes": list(outcome.notes),
+    }
+
+
+def _component_details(item: ComponentScore) -> dict[str, Any]:
+    classes = [
+        {
+            "label": one.label,
+            "support": one.support,
+            "predicted": one.predicted,
+            "true_positives": one.true_positives,
+            "precision": one.precision,
+            "recall": one.recall,
+            "f1": one.f1,
+        }
+        for one in item.classes
+    ]
+    confusion = [
+        {"label": gold, "answer": text, "rows": rows} for (gold, text), rows in _most(item.confusion)
+    ]
+    return {
+        "task": item.task,
+        "metrics": dict(item.metrics),
+        **_account(item),
+        **item.extras,
+        "notes": list(item.notes),
+        "classes": classes,
+        "confusion": confusion,
+    }
+
+
+def _most(confusion: Mapping[tuple[str, str], int]) -> list[tuple[tuple[str, str], int]]:
+    return sorted(confusion.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def provenance(path_name: str, sha256: str, rows: int, scores: Scores) -> dict[str, Any]:
+    """Return what the numbers were made from and with."""
+    return {
+        "predictions": path_name,
+        "predictions_sha256": sha256,
+        "rows": rows,
+        "benchmark": scores.benchmark.name,
+        "benchmark_version": scores.benchmark.version,
+        "partial": scores.options.partial,
+        "bootstrap_resamples": scores.options.resamples,
+        "seed": scores.options.seed,
+        "python": platform.python_version(),
+        "packages": {"naturelm-audio": __version__, **{name: _version(name) for name in PACKAGES}},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def row_lines(rows: Sequence[Prediction], outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    """Return a JSON line for every row in the file's order, with the label it became in each mode."""
+    answers: dict[tuple[str, str], Iterator[Any]] = {}
+    for mode, outcome in outcomes.items():
+        if isinstance(outcome, Scores):
+            for item in outcome.components:
+                answers[mode, item.name] = iter(item.answers)
+    benchmarks = [outcome.benchmark for outcome in outcomes.values() if isinstance(outcome, Scores)]
+    for row in rows:
+        component = benchmarks[0].find(row.dataset_name) if benchmarks else None
+        name = component.name if component else row.dataset_name
+        line: dict[str, Any] = {
+            "dataset_name": name,
+            "id": row.id,
+            "label": row.label,
+            "prediction": row.prediction,
+        }
+        for mode in outcomes:
+            answer = next(answers.get((mode, name), iter(())), None)
+            if answer is not None:
+                line[mode] = {"label": answer.label, "distance": answer.distance}
+                line[mode] |= (
+                    {"tied_with": [list(some[1:]) for some in answer.choices]} if answer.choices else {}
+                )
+        yield dump_json(line)
+
+
+def markdown(outcomes: Mapping[str, Outcome], made_by: Mapping[str, Any]) -> str:
+    """Return the report: scores of all modes beside the published ones, and what to know about them."""
+    scored = {mode: outcome for mode, outcome in outcomes.items() if isinstance(outcome, Scores)}
+    sections = [
+        f"# Scores of {made_by['predictions']} on {made_by['benchmark']}",
+        f"{made_by['rows']:,} predictions. *official* repeats the published scorer, *strict* is complete "
+        "and the same for every order of rows. Intervals are 95 % over resampled rows.",
+        *(
+            f"The {mode} scores could not be made: {error}"
+            for mode, error in outcomes.items()
+            if mode not in scored
+        ),
+        _score_table(scored),
+        _source(scored),
+        _listed("Missing", _missing(scored)),
+        _answer_table(scored),
+        _ranking_table(scored),
+        _listed("Most frequent mistakes", _mistakes(scored)),
+        _listed("Made by", [f"{name}: {_plain(value)}" for name, value in made_by.items()]),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {text}" for name, text in value.items())
+    return str(value)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in cells)
+
+
+def _listed(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"## {title}", "", *(f"- {line}" for line in lines)]) if lines else ""
+
+
+def _names(scored: Mapping[str, Scores]) -> list[Component]:
+    """Components with rows in any mode, in the benchmark's order."""
+    there = {item.name for scores in scored.values() for item in scores.components}
+    benchmark = next(iter(scored.values())).benchmark
+    return [component for component in benchmark if component.name in there]
+
+
+def _of(scores: Scores, name: str) -> ComponentScore | None:
+    return next((item for item in scores.components if item.name == name), None)
+
+
+def _score_table(scored: Mapping[str, Scores]) -> str:
+    modes = [name for mode in scored for name in (mode, "95 %")]
+    header = ["component", "rows", "of", "score", *modes, f"published {OURS}", "best other published"]
+    rows = []
+    for component in _names(scored):
+        items = [_of(scores, component.name) for scores in scored.values()]
+        known = next(item for item in items if item is not None)
+        cells = [
+            component.name,
+            f"{known.rows:,}",
+            f"{known.expected:,}" if known.expected else "?",
+            known.headline,
+        ]
+        for item in items:
+            cells += [_figure(item.metrics.get(item.headline) if item else None), _interval(item)]
+        others = {
+            model: value for model, value in component.published.items() if model not in (OURS, "chance")
+        }
+        best = max(others, key=lambda model: others[model], default=None)
+        cells += [_figure(component.published.get(OURS)), f"{others[best]:.3f} ({best})" if best else "-"]
+        rows.append(cells)
+    return _grid(header, rows)
+
+
+def _interval(item: ComponentScore | None) -> str:
+    if item is None or item.interval is None:
+        return "-"
+    return f"{item.interval[0]:.3f} to {item.interval[1]:.3f}"
+
+
+def _source(scored: Mapping[str, Scores]) -> str:
+    source = next(iter(scored.values())).benchmark.published_source
+    return f"Published scores: {source}" if source else ""
+
+
+def _missing(scored: Mapping[str, Scores]) -> list[str]:
+    lines: dict[str, None] = {}
+    for mode, scores in scored.items():
+        short = [
+            f"{item.name} {item.missing:,} of {item.expected:,}" for item in scores.components if item.missing
+        ]
+        wrong = mode == "strict" and not scores.options.partial
+        then = "which count as wrong" if wrong else "which are left out: a partial result"
+        if short:
+            lines[f"rows, {then} ({mode}): {', '.join(short)}"] = None
+        lines.update({f"{item.name}: {item.reason}": None for item in scores.components if item.reason})
+        lines.update(dict.fromkeys(scores.notes))
+        if scores.absent:
+            lines[f"components without a row: {', '.join(scores.absent)}"] = None
+    return list(lines)
+
+
+def _answer_table(scored: Mapping[str, Scores]) -> str:
+    header = ["component", "mode", "exact match", "within 5 edits", "empty", "tied", "range over ties"]
+    rows = [
+        [
+            item.name,
+            mode,
+            _figure(item.extras.get("exact_match")),
+            _figure(item.extras.get("accuracy_within_5_edits")),
+            str(item.extras.get("empty_answers", 0)),
+            str(item.extras.get("tied_answers", 0)),
+            _range(item.extras.get("accuracy_range_of_ties") or item.extras.get("f1_range_of_ties")),
+        ]
+        for mode, scores in scored.items()
+        for item in scores.components
+        if item.task != "captioning"
+    ]
+    return f"## Answers\n\n{_grid(header, rows)}" if rows else ""
+
+
+def _range(bounds: Sequence[float] | None) -> str:
+    return f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else "-"
+
+
+def _ranking_table(scored: Mapping[str, Scores]) -> str:
+    header = [
+        "component",
+        "mode",
+        "mAP",
+        "over all row orders",
+        "ties grouped",
+        "classes",
+        "named without gold",
+    ]
+    rows = [
+        [
+            item.name,
+            mode,
+            _figure(item.metrics.get("mAP")),
+            _range(item.extras.get("map_range_of_row_orders")),
+            _figure(item.extras.get("map_ties_grouped")),
+            str(len(item.classes)),
+            str(sum(item.extras.get("false_positives_without_gold", {}).values())),
+        ]
+        for mode, scores in scored.items()
+        for item in scores.components
+        if item.task == "detection"
+    ]
+    hint = (
+        "Answers are yes or no, so mAP tells nothing of a ranking; the official one changes with the order "
+        "of rows."
+    )
+    return f"## Detection\n\n{hint}\n\n{_grid(header, rows)}" if rows else ""
+
+
+def _mistakes(scored: Mapping[str, Scores]) -> list[str]:
+    scores = scored.get("strict") or next(iter(scored.values()))
+    lines = []
+    for item in scores.components:
+        pairs = [
+            f"{gold or 'nothing'} as {text or 'nothing'} ({rows})"
+            for (gold, text), rows in _most(item.confusion)
+        ]
+        if pairs:
+            lines.append(f"{item.name}: {'; '.join(pairs[:CONFUSIONS_SHOWN])}")
+    return lines

@@ -263,3 +263,37 @@ def test_T9_worker_processes_change_nothing(whole, data, toy, tmp_path, workers)
     assert expected.keys() == weights(tmp_path / "run" / "checkpoint-2").keys()
     rows_of_log = [row["loss"] for row in log(tmp_path / "run") if "loss" in row]
     assert rows_of_log == [row["loss"] for row in log(whole[0]) if "loss" in row][:2]
+
+
+def test_shards_with_their_audio_train_like_the_files_they_were_made_of(whole, data, toy, tmp_path):
+    pytest.importorskip("datasets")
+    from naturelm_audio.train.manifest.annotations import read_annotations
+    from naturelm_audio.train.manifest.shards import ShardOptions, write_shards
+
+    examples = read_annotations(data)
+    several = dataclasses.replace(
+        examples[0],
+        files=(examples[0].files[0], examples[2].files[0]),
+        prompt="The same?",
+        task="x-qa",
+        id="two",
+    )
+    write_shards([*examples, several], data.parent, tmp_path / "shards", ShardOptions(rows_per_shard=10))
+    plan = recipe(
+        tmp_path / "shards", toy, validation={"answers_per_task": 0}, augment={"mixup_probability": 0.0}
+    )
+    (tmp_path / "rows").mkdir()
+    finished = train(plan, tmp_path / "run")
+    assert finished.figures["common-classification/loss"] > 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["rows"]["train_tasks"] == {
+        "common-classification": 9, "common-simple-detection": 9, "x-qa": 1
+    }  # fmt: skip
+    assert train(plan, tmp_path / "run").figures == finished.figures
+
+
+def test_a_folder_without_shards_is_refused(toy, tmp_path):
+    from naturelm_audio.train.manifest.problems import ManifestError
+
+    with pytest.raises(ManifestError, match="holds no Parquet file"):
+        train(recipe(tmp_path, toy), tmp_path / "run")

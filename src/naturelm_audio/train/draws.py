@@ -25,6 +25,7 @@ from naturelm_audio.train.manifest.examples import Example
 from naturelm_audio.train.manifest.mixing import load_clips
 from naturelm_audio.train.manifest.seeding import digest
 from naturelm_audio.train.recipe import AugmentOptions
+from naturelm_audio.train.stored import StoredAudio
 
 __all__ = ["Draws", "NoisePool", "Reader", "Sample", "Unreadable", "order_of_pass"]
 
@@ -92,11 +93,13 @@ class Reader:
     Args:
         audio_root: folder that rows' paths start from.
         samples: length that every clip is cut or padded to.
+        stored: audio of rows that come without files.
     """
 
-    def __init__(self, audio_root: str | Path, samples: int) -> None:
+    def __init__(self, audio_root: str | Path, samples: int, stored: StoredAudio | None = None) -> None:
         self.root = Path(audio_root)
         self.samples = samples
+        self.stored = stored
 
     def from_start(self, example: Example) -> list[Floats]:
         """Return the clips from their starts, padded with zeros and clamped: what validation hears.
@@ -104,6 +107,7 @@ class Reader:
         Raises:
             AudioError: a file can't be read.
         """
+        example = self._with_audio(example)
         if example.mix is None and not example.encoded:
             seconds = self.samples / SAMPLE_RATE_HZ
             start = example.start_seconds or 0.0
@@ -117,6 +121,7 @@ class Reader:
         Raises:
             AudioError: a file can't be read.
         """
+        example = self._with_audio(example)
         if example.mix is None and not example.encoded and largest_scale is None:
             return [
                 _crop_of_file(
@@ -133,6 +138,9 @@ class Reader:
         if largest_scale is not None:
             clips = [augmentation.time_scale(clip, largest_scale, generator) for clip in clips]
         return [augment.crop(clip, self.samples, generator, tries=1) for clip in clips]
+
+    def _with_audio(self, example: Example) -> Example:
+        return self.stored.filled(example) if self.stored and example in self.stored else example
 
     def silence(self) -> Floats:
         """Return a clip of zeros."""

@@ -63,7 +63,7 @@ class DataOptions:
     """Which rows are learned from, and what is made of their audio."""
 
     train: tuple[str, ...] = ()
-    """Annotation files; rows of the split ``train`` or of none count."""
+    """Annotation files, or folders of shards; rows of the split ``train`` or of none count."""
     valid: tuple[str, ...] = ()
     """Annotation files to validate on; without any, the rows of the split ``valid`` in ``train``."""
     audio_root: str | None = None

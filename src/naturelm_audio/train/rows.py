@@ -16,6 +16,7 @@ from naturelm_audio.train.manifest.examples import Example
 from naturelm_audio.train.manifest.holdouts import HoldOuts, read_holdouts, shipped_holdouts
 from naturelm_audio.train.manifest.taxonomy import parse_taxon
 from naturelm_audio.train.recipe import DataOptions
+from naturelm_audio.train.stored import StoredAudio, is_stored, shards_hash
 
 __all__ = ["Rows", "domain_of", "file_hash", "hold_outs", "rows_of"]
 
@@ -31,6 +32,7 @@ class Rows:
     train: tuple[Example, ...]
     valid: tuple[Example, ...]
     audio_root: Path
+    stored: StoredAudio | None = None
     left_out: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -55,8 +57,10 @@ def rows_of(options: DataOptions) -> Rows:
     root = _root(options)
     counts: Counter[str] = Counter()
     held_out = hold_outs(options.hold_outs)
-    training = _read(options.train, root)
-    validation = _read(options.valid, root) if options.valid else []
+    shards = [path for path in (*options.train, *options.valid) if is_stored(path)]
+    stored = StoredAudio(list(dict.fromkeys(shards))) if shards else None
+    training = _read(options.train, root, stored)
+    validation = _read(options.valid, root, stored)
     train = [row for row in training if row.split in ("", "train")]
     valid = [row for row in validation if row.split in ("", "valid", "test")] or [
         row for row in training if row.split == "valid"
@@ -65,7 +69,7 @@ def rows_of(options: DataOptions) -> Rows:
     valid = _filtered(valid, options, Counter())
     if not train:
         raise OptionsError(f"data: no row is left to learn from; left out: {dict(counts) or 'none'}")
-    return Rows(tuple(train), tuple(valid), root, dict(counts))
+    return Rows(tuple(train), tuple(valid), root, stored, dict(counts))
 
 
 def domain_of(row: Example) -> str:
@@ -89,7 +93,9 @@ def hold_outs(name: str) -> HoldOuts | None:
 
 
 def file_hash(path: str | Path) -> str:
-    """Return what tells a file's content from any other."""
+    """Return what tells a file's content, or a folder of shards, from any other."""
+    if is_stored(path):
+        return shards_hash(path)
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
@@ -106,8 +112,12 @@ def _root(options: DataOptions) -> Path:
     return folders.pop()
 
 
-def _read(paths: Sequence[str], root: Path) -> list[Example]:
-    return [row for path in paths for row in read_annotations(path, audio_root=root)]
+def _read(paths: Sequence[str], root: Path, stored: StoredAudio | None) -> list[Example]:
+    found: list[Example] = []
+    for path in paths:
+        carried = stored.rows.get(path) if stored is not None else None
+        found += read_annotations(path, audio_root=root) if carried is None else carried
+    return found
 
 
 def _filtered(rows: Iterable[Example], options: DataOptions, counts: Counter[str]) -> list[Example]:

@@ -114,7 +114,7 @@ def prepare(recipe: Recipe, folder: Path) -> RunTrainer:
     rows = rows_of(recipe.data)
     _check_same_run(recipe, folder)
     model = initial_model(recipe)
-    reader = Reader(rows.audio_root, clip_samples(model.config, recipe.data.clip_seconds))
+    reader = Reader(rows.audio_root, clip_samples(model.config, recipe.data.clip_seconds), rows.stored)
     draws = Draws(
         rows.train,
         reader,

@@ -37,7 +37,8 @@ def shard(model: NatureLMForConditionalGeneration, device: torch.device) -> None
 
 def full_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return whole weights by name in the first process, nothing in others; all have to ask."""
-    return get_model_state_dict(model, options=_WHOLE)
+    state: Any = get_model_state_dict(model, options=_WHOLE)
+    return dict(state)
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -161,7 +161,6 @@ class TestLaterCommands:
         "words",
         [
             ["inference-app", "--cfg-path", "configs/inference.yml", "--port", "5001"],
-            ["train", "--cfg-path", "configs/x.yml", "--options", "run.seed=1"],
             ["serve"],
         ],
         ids=lambda words: words[0],

@@ -29,6 +29,8 @@ from naturelm_audio.options import (
     RunConfig,
     read_config,
 )
+from naturelm_audio.train.commands import data
+from naturelm_audio.train.commands_train import finetune, train, train_compare
 
 if TYPE_CHECKING:
     from naturelm_audio.pipeline import Pipeline
@@ -160,16 +162,10 @@ def infer(cfg_path: str | None, verbose: int, **given: Any) -> int:
     return SOME_FAILED if summary.failed else 0
 
 
+for _command in (data, train, finetune, train_compare):
+    naturelm.add_command(_command)
+
 LATER = {"ignore_unknown_options": True, "allow_extra_args": True}
-
-
-@naturelm.command(context_settings=LATER)
-@click.option("--cfg-path", help="Configuration file (YAML).")
-@click.option("--options", multiple=True, help="A change such as key=value; repeatable.")
-@click.option("--output-dir", type=click.Path(path_type=Path), help="Folder of the results.")
-def train(cfg_path: str | None, options: tuple[str, ...], output_dir: Path | None) -> int:
-    """Train a model (not part of this version)."""
-    return _not_yet("naturelm train", "python -m naturelm_audio.train makes the bundled model")
 
 
 @naturelm.command("inference-app", context_settings=LATER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import toys
-from rehearsal import recipe, rows, write_rows
+from rehearsal import recipe, rows, write_rows, write_tone
 from safetensors.torch import load_file
 
 from naturelm_audio.checkpoint import load_model, save_model
@@ -45,7 +46,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def launch(folder, name, kind, stop=0, layerdrop=0.0):
+def torchrun(script, *given):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -59,10 +60,14 @@ def launch(folder, name, kind, stop=0, layerdrop=0.0):
         "--master-port",
         str(port),
     ]
-    given = [str(folder / "worker.py"), str(folder), name, kind, str(stop), str(layerdrop)]
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command + given, env=environment, capture_output=True, text=True, timeout=280)
+    command += [str(script), *map(str, given)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def launch(folder, name, kind, stop=0, layerdrop=0.0):
+    torchrun(folder / "worker.py", folder, name, kind, stop, layerdrop)
 
 
 def log(folder, key):
@@ -96,3 +101,41 @@ def test_a_run_of_two_processes_is_taken_up_exactly(folder, kind):
 def test_T11_layers_dropped_at_random_hang_nothing(folder, kind):
     launch(folder, f"{kind}-drop", kind, layerdrop=0.5)
     assert len(log(folder / f"{kind}-drop", "loss")) == 6
+
+
+RECIPE_WORKER = """
+import json, sys
+from pathlib import Path
+from naturelm_audio.train.recipe import read_recipe
+from naturelm_audio.train.running import train
+
+config, output, *changes = sys.argv[1:]
+train(read_recipe(config, changes), Path(output))
+"""
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_the_large_recipe_runs_twenty_updates_at_micro_size(folder, kind):
+    toy = toys.model()
+    toy.language_model.save_pretrained(folder / "llama")
+    toy.tokenizer.save_pretrained(folder / "llama")
+    toy.generation_config.save_pretrained(folder / "llama")
+    write_tone(folder / "noise" / "hum.wav", 50.0, 2.0)
+    (folder / "recipe_worker.py").write_text(RECIPE_WORKER)
+    encoder = {"embed_dim": 8, "encoder_layers": 2, "encoder_embed_dim": 16, "encoder_ffn_embed_dim": 24,
+               "encoder_attention_heads": 2, "conv_pos": 16, "conv_pos_groups": 4}  # fmt: skip
+    changes = {
+        "init.language_model": folder / "llama", "init.beats": "null", "init.encoder": json.dumps(encoder),
+        "init.bridge": json.dumps({"hidden_size": 12, "num_attention_heads": 2, "intermediate_size": 20}),
+        "init.clip_lengths_seconds": "[1.0]", "data.clip_seconds": 1.0, "data.domains": "[]",
+        "data.train": f"[{folder / 'rows.jsonl'}]", "data.valid": "[]", "data.audio_root": folder,
+        "data.workers": 0, "augment.noise_folders": f"[{folder / 'noise'}]", "optimiser.steps": 20,
+        "optimiser.batch_size": 8, "optimiser.rows_at_once": 2, "validation.every": 10,
+        "validation.max_new_tokens": 2, "run.report_to": "[]", "run.distributed": kind, "run.log_every": 1,
+    }  # fmt: skip
+    output = folder / f"micro-{kind}"
+    given = [str(ROOT / "configs" / "train_stage1.yml"), str(output)]
+    torchrun(folder / "recipe_worker.py", *given, *(f"{key}={value}" for key, value in changes.items()))
+    assert len(log(output, "loss")) == 20
+    assert all(math.isfinite(loss) for loss in log(output, "loss"))
+    assert load_model(output / "model", device="cpu").config.lora_rank == 32

@@ -5,7 +5,11 @@ Anything heavy is imported inside the command that needs it. Errors of the tree 
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -29,17 +33,18 @@ def train(cfg_paths: tuple[str, ...], options: tuple[str, ...], output_dir: Path
 
     One process, or several with torchrun: torchrun --nproc-per-node 2 -m naturelm_audio train ...
     """
-    if _is_tiny(cfg_paths):
-        from naturelm_audio.train import loop
+    with _log_on_stderr():
+        if _is_tiny(cfg_paths):
+            from naturelm_audio.train import loop
 
-        loop.run(cfg_paths[0], output_dir, options)
-        return 0
-    from naturelm_audio.train.recipe import join_recipes, read_recipe
-    from naturelm_audio.train.running import train_stages
+            loop.run(cfg_paths[0], output_dir, options)
+            return 0
+        from naturelm_audio.train.recipe import join_recipes, read_recipe
+        from naturelm_audio.train.running import train_stages
 
-    recipes = [read_recipe(path, options) for path in cfg_paths]
-    finished = train_stages([join_recipes(recipes)] if joined else recipes, output_dir)
-    if finished is not None and os.environ.get("RANK", "0") == "0":  # one of torchrun's processes speaks
+        recipes = [read_recipe(path, options) for path in cfg_paths]
+        finished = train_stages([join_recipes(recipes)] if joined else recipes, output_dir)
+    if finished is not None and _speaks():
         _say_finished(finished.model, finished.figures, len(finished.unreadable), finished.bad_updates)
     return 0
 
@@ -85,7 +90,9 @@ def finetune(
         valid_share=valid_share,
         seed=seed,
     )
-    click.echo(run(options).as_markdown(), nl=False)
+    with _log_on_stderr():
+        result = run(options)
+    click.echo(result.as_markdown(), nl=False)
     return 0
 
 
@@ -108,6 +115,27 @@ def _is_tiny(cfg_paths: tuple[str, ...]) -> bool:
     if any(kinds) and len(kinds) > 1:
         raise OptionsError("--cfg-path: a file with stages of its own can't be one of several")
     return kinds[0]
+
+
+def _speaks() -> bool:
+    """Return whether this is the one process of torchrun's that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextlib.contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Show how a run goes, line by line; libraries keep their settings."""
+    ours = logging.getLogger("naturelm_audio")
+    handler, level = logging.StreamHandler(sys.stderr), ours.level
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    if _speaks():
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(level)
 
 
 def _say_finished(model: Path, figures: dict[str, float], unreadable: int, bad_updates: int) -> None:

@@ -48,6 +48,7 @@ def training_arguments(recipe: Recipe, output_dir: Path) -> TrainingArguments:
         dataloader_pin_memory=not on_cpu,
         train_sampling_strategy="sequential",  # the draws have an order of their own
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process takes one GPU; torchrun starts one for each
     world = max(arguments.world_size, 1)
     if options.batch_size % world:
         raise OptionsError(

@@ -185,7 +185,7 @@ def _parts(
             raise PredictionsError(
                 f"{some[0].where}: dataset_name {name!r} is unknown: {benchmark.closest(name)}"
             )
-        notes.append(f"{len(some)} rows of the unknown component {name!r} are not scored")
+        notes.append(f"unknown component {name!r}: {len(some):,} of {len(rows):,} rows are not scored")
     parts = [_Part(item, groups[item.name], options) for item in benchmark if item.name in groups]
     for part in parts:
         notes.extend(_doubles(part))

@@ -5,7 +5,6 @@ Only click is imported here; everything else when the command runs.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from naturelm_audio.scoring_report import Outcome
 
 __all__ = ["metrics_path", "score", "score_file"]
-
-logger = logging.getLogger(__name__)
 
 SOME_FAILED = 3  # as of all commands: something could not be done, the rest is there
 TABLES = (".jsonl", ".csv", ".tsv")
@@ -111,6 +108,9 @@ def score_file(
         raise asked
     _write(output, predictions, rows, outcomes, asked)
     _say_what_is_missing(asked)
+    for one, outcome in outcomes.items():
+        if isinstance(outcome, NatureLMError):
+            click.echo(f"no {one} scores: {outcome}", err=True)
     click.echo(
         f"{output}: {mode} metrics of {len(asked.components)} components, {len(rows):,} rows", err=True
     )

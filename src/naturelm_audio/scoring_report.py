@@ -209,11 +209,10 @@ def _score_table(scored: Mapping[str, Scores]) -> str:
         ]
         for item in items:
             cells += [_figure(item.metrics.get(item.headline) if item else None), _interval(item)]
-        others = {
-            model: value for model, value in component.published.items() if model not in (OURS, "chance")
-        }
+        same = component.published if known.headline == component.headline else {}
+        others = {model: value for model, value in same.items() if model not in (OURS, "chance")}
         best = max(others, key=lambda model: others[model], default=None)
-        cells += [_figure(component.published.get(OURS)), f"{others[best]:.3f} ({best})" if best else "-"]
+        cells += [_figure(same.get(OURS)), f"{others[best]:.3f} ({best})" if best else "-"]
         rows.append(cells)
     return _grid(header, rows)
 

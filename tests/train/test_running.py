@@ -179,6 +179,19 @@ def test_the_last_checkpoints_and_the_best_are_kept(data, toy, tmp_path, monkeyp
     assert all(torch.equal(best[name], finished[name]) for name in best)
 
 
+def test_T12_a_run_without_progress_ends_early_and_stays_ended(data, toy, tmp_path, monkeypatch):
+    from naturelm_audio.train.validation import Validation
+
+    losses = iter([2.0, 1.0, 3.0, 1.0, 0.5])
+    monkeypatch.setattr(Validation, "figures", lambda self, *_, **__: {"loss": next(losses)})
+    plan = recipe(data, toy, optimiser={"steps": 9}, validation={"every": 1, "patience": 2})
+    for _ in range(2):
+        assert train(plan, tmp_path / "run").figures == {"loss": 1.0}
+        assert checkpoints.last_checkpoint(tmp_path / "run").name == "checkpoint-4"
+    best, finished = weights(tmp_path / "run" / "checkpoint-2"), weights(tmp_path / "run" / "model")
+    assert all(torch.equal(best[name], finished[name]) for name in best)
+
+
 def test_T6_an_unknown_figure_for_the_best_is_named(data, toy, tmp_path):
     with pytest.raises(OptionsError, match=r"no figure 'token_acuracy'; did you mean token_accuracy\?"):
         train(recipe(data, toy, validation={"best": "token_acuracy", "every": 1}), tmp_path / "run")

@@ -212,12 +212,14 @@ class ValidationOptions:
     max_new_tokens: int = 60
     best: str = "loss"
     """What the best checkpoint is best at: ``loss``, ``token_accuracy``, or ``TASK/METRIC``."""
+    patience: int = 0
+    """The run ends after so many validations in a row that were not the best; 0 never ends it early."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         for name in ("every", "max_new_tokens"):
             _whole(name, getattr(self, name), 1)
-        for name in ("rows_per_task", "answers_per_task"):
+        for name in ("rows_per_task", "answers_per_task", "patience"):
             _whole(name, getattr(self, name), 0)
 
 

@@ -75,17 +75,17 @@ def train(recipe: Recipe, output_dir: str | Path, *, stop_after: int | None = No
     trainer = prepare(recipe, folder)
     if stop_after is not None:
         trainer.add_callback(Stopping(stop_after))
-    last, done = checkpoints.last_checkpoint(folder), 0
+    last = checkpoints.last_checkpoint(folder)
     if last is not None:
-        done = int(checkpoints.read_progress(last)["step"])
         logger.info("going on from %s", last)
-        _cut_log(folder, done, first=trainer.is_world_process_zero())
-    if last is not None and done >= recipe.optimiser.steps:
+        progress = checkpoints.read_progress(last)
+        _cut_log(folder, progress["step"], first=trainer.is_world_process_zero())
+    if last is not None and (progress["step"] >= recipe.optimiser.steps or progress["ended_early"]):
         trainer.take_up(last)
     else:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-        done = trainer.state.global_step
-    return _finish(trainer, folder) if done >= recipe.optimiser.steps else None
+    ended = trainer.ended_early or trainer.state.global_step >= recipe.optimiser.steps
+    return _finish(trainer, folder) if ended else None
 
 
 def train_stages(recipes: Sequence[Recipe], output_dir: str | Path) -> Finished | None:

@@ -76,6 +76,7 @@ class RunTrainer(Trainer):
         self.tied = checkpoints.tied_names(state)
         self.best_figures: dict[str, float] = {}
         self.bad_updates, self.bad_in_a_row = 0, 0
+        self.worse_in_a_row, self.ended_early = 0, False
         self.unreadable: dict[int, str] = {}
         self._micro_batch = 0
         had_cache = getattr(model.config, "use_cache", None)
@@ -229,11 +230,20 @@ class RunTrainer(Trainer):
         lower = best.rpartition("/")[2] == "loss"
         old = self.state.best_metric
         if old is not None and (value >= old if lower else value <= old):
+            self._count_worse()
             return False
+        self.worse_in_a_row = 0
         self.state.best_metric, self.state.best_global_step = value, self.state.global_step
         self.best_figures = {name.removeprefix("eval_"): figure for name, figure in metrics.items()}
         self.control.should_save = True
         return True
+
+    def _count_worse(self) -> None:
+        """Count a validation that was not the best, and end the run if that is too often in a row."""
+        self.worse_in_a_row += 1
+        if self.worse_in_a_row == self.recipe.validation.patience:
+            logger.info("no better validation in %d: the run ends here", self.worse_in_a_row)
+            self.ended_early = self.control.should_training_stop = self.control.should_save = True
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Append a row to the run's log, and hand it to other loggers."""
@@ -294,6 +304,8 @@ class RunTrainer(Trainer):
             "bad_in_a_row": self.bad_in_a_row,
             "unreadable": self.unreadable,
             "best_figures": self.best_figures,
+            "worse_in_a_row": self.worse_in_a_row,
+            "ended_early": self.ended_early,
             "schedule": self.lr_scheduler.state_dict(),
             "recipe": asdict(self.recipe),
         }
@@ -334,6 +346,7 @@ class RunTrainer(Trainer):
         progress = checkpoints.read_progress(folder)
         self.bad_updates, self.bad_in_a_row = progress["bad_updates"], progress["bad_in_a_row"]
         self.best_figures = progress["best_figures"]
+        self.worse_in_a_row, self.ended_early = progress["worse_in_a_row"], progress["ended_early"]
         self.unreadable = {int(row): reason for row, reason in progress["unreadable"].items()}
         return progress
 

@@ -190,6 +190,11 @@ def test_bootstrap_of_macro_f1_has_no_order_and_holds_perfection(both):
     assert metrics.bootstrap_macro_f1(gold, gold, np.random.default_rng(5), 30) == (1.0, 1.0)
 
 
+def test_bootstrap_without_a_positive_tells_nothing():
+    nothing = np.zeros((3, 2), dtype=bool)
+    assert metrics.bootstrap_macro_f1(nothing, nothing, np.random.default_rng(0), 5) == (0.0, 1.0)
+
+
 def test_bootstrap_in_parts(monkeypatch):
     monkeypatch.setattr(metrics, "_DRAWS", 7)
     low, high = metrics.bootstrap_mean([0.0, 1.0, 1.0], np.random.default_rng(0), 50)

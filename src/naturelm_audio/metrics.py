@@ -251,7 +251,8 @@ def bootstrap_macro_f1(
 ) -> tuple[float, float]:
     """Return the 95 % interval of macro F1 over resampled rows; the same for every order of rows.
 
-    A class without a positive in a resample is left out of that resample's mean.
+    A class without a positive in a resample is left out of that resample's mean, and a resample without any
+    is left out; (0, 1) if that leaves none.
     """
     rows, times = np.unique(np.hstack([gold, predicted]), axis=0, return_counts=True)
     truth, answers = rows[:, : gold.shape[1]], rows[:, gold.shape[1] :]
@@ -262,8 +263,10 @@ def bootstrap_macro_f1(
         draws = rng.multinomial(len(gold), times / len(gold), size=min(step, resamples - start))
         hits, answered, support = np.split(draws @ parts, 3, axis=1)
         f1 = np.where(hits > 0, 2 * hits / np.maximum(answered + support, 1), 0.0)
-        means.append(f1.sum(axis=1, where=support > 0) / np.maximum((support > 0).sum(axis=1), 1))
-    return _interval(np.concatenate(means))
+        classes = (support > 0).sum(axis=1)
+        means.append((f1.sum(axis=1, where=support > 0) / np.maximum(classes, 1))[classes > 0])
+    values = np.concatenate(means)
+    return _interval(values) if len(values) else (0.0, 1.0)
 
 
 def _interval(values: Floats) -> tuple[float, float]:

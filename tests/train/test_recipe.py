@@ -13,10 +13,11 @@ import toys
 import yaml
 from rehearsal import rows, write_rows
 
-from naturelm_audio.checkpoint import save_model
+from naturelm_audio.checkpoint import load_model, save_model
 from naturelm_audio.errors import CheckpointError, OptionsError
 from naturelm_audio.train.initial import initial_model
 from naturelm_audio.train.recipe import (
+    AugmentOptions,
     DataOptions,
     InitOptions,
     OptimiserOptions,
@@ -288,3 +289,22 @@ def test_a_frozen_language_model_can_be_kept_small(llama):
     model = initial_model(dataclasses.replace(recipe, parts=parts))
     kinds = {parameter.requires_grad: parameter.dtype for parameter in model.language_model.parameters()}
     assert kinds == {True: torch.float32, False: torch.bfloat16}
+
+
+def test_an_official_checkpoint_gives_all_weights_and_its_training_can_be_saved(shared_dir, data, tmp_path):
+    micro = shared_dir / "parity" / "micro"
+    rank = json.loads((micro / "config.json").read_text())["lora_rank"]
+    recipe = Recipe(
+        optimiser=OptimiserOptions(steps=1, batch_size=2, precision="float32", warmup_steps=0),
+        init=InitOptions(model=str(micro), qformer_heads=4),
+        data=DataOptions(train=(str(data),), hold_outs="none"),
+        augment=AugmentOptions(noise_probability=0.0, replace_probability=0.0),
+        parts=PartsOptions(lora_rank=rank),
+        validation=ValidationOptions(answers_per_task=0, rows_per_task=1),
+    )
+    reference = load_model(micro, device="cpu", dtype="float32", qformer_heads=4)
+    own = initial_model(recipe).state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in reference.state_dict().items())
+    after = load_model(train(recipe, tmp_path / "run").model, device="cpu").state_dict()
+    changed = {name.partition(".")[0] for name in own if not torch.equal(own[name], after[name])}
+    assert changed == {"audio_tower", "bridge", "language_model"}

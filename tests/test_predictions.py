@@ -74,6 +74,7 @@ def test_blank_lines_and_line_ends_of_windows(tmp_path):
     ("row", "message"),
     [
         ({**ROW, "prediction": float("nan")}, "line 1: prediction is NaN"),
+        ({**ROW, "prediction": "a \ud800"}, r"line 1: prediction has half of a character: 'a \\ud800'"),
         ({**ROW, "prediction": None}, "line 1: prediction is null"),
         ({**ROW, "label": 3}, "line 1: label is 3, not text"),
         ({**ROW, "dataset_name": ["a"]}, "line 1: dataset_name is"),

@@ -275,6 +275,12 @@ def test_other_names_are_written_as_the_data_has_them():
     assert found.name == "zf-indiv"
 
 
+def test_more_rows_than_there_are():
+    scores = score(rows("zf-indiv", *[("One", "One")] * 1161), STRICT)
+    assert scores.notes == ("zf-indiv: 1,161 rows where the benchmark has 1,160",)
+    assert scores["zf-indiv"].metrics["Accuracy"] == 1.0
+
+
 def test_nothing_to_score_and_bad_options():
     with pytest.raises(PredictionsError, match="no predictions"):
         score([], STRICT)

@@ -130,7 +130,7 @@ def _prediction(record: Mapping[str, Any], where: str) -> Prediction:
     if missing:
         raise PredictionsError(f"{where}: has no {', '.join(missing)}")
     for name in COLUMNS:
-        if not isinstance(record[name], str):
+        if not isinstance(record[name], str) or not _is_unicode(record[name]):
             _refuse(name, record[name], where)
     identity = record.get("id")
     if identity is not None and not isinstance(identity, str | int):
@@ -144,9 +144,16 @@ def _prediction(record: Mapping[str, Any], where: str) -> Prediction:
     )
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether the text has no half of a character, which JSON's escapes can spell and no file can hold."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _refuse(name: str, value: Any, where: str) -> NoReturn:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         found = f"is {'null' if value is None else 'NaN'}: an empty answer is written as empty text"
+    elif isinstance(value, str):
+        found = f"has half of a character: {value[:40]!a}"
     else:
         found = f"is {str(value)[:40]}, not text: put it in quotes"
     raise PredictionsError(f"{where}: {name} {found}")

@@ -189,6 +189,9 @@ def _parts(
     parts = [_Part(item, groups[item.name], options) for item in benchmark if item.name in groups]
     for part in parts:
         notes.extend(_doubles(part))
+        if part.component.rows and len(part.rows) > part.component.rows:
+            there, known = len(part.rows), part.component.rows
+            notes.append(f"{part.component.name}: {there:,} rows where the benchmark has {known:,}")
     return parts, notes
 
 

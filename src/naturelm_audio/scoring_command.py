@@ -108,9 +108,9 @@ def score_file(
         raise asked
     _write(output, predictions, rows, outcomes, asked)
     _say_what_is_missing(asked)
-    for one, outcome in outcomes.items():
+    for name, outcome in outcomes.items():
         if isinstance(outcome, NatureLMError):
-            click.echo(f"no {one} scores: {outcome}", err=True)
+            click.echo(f"no {name} scores: {outcome}", err=True)
     click.echo(
         f"{output}: {mode} metrics of {len(asked.components)} components, {len(rows):,} rows", err=True
     )

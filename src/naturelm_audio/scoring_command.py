@@ -43,7 +43,8 @@ def score(
 
     The output has each component's metrics in the asked mode: official repeats the published scorer, strict
     mends its oddities. Beside it go details and a report of both modes, and every row with the label it
-    became. Exit status 3: a component could not be scored in full.
+    became. Exit status 3, in strict mode: a component could not
+    be scored in full.
     """
     return score_file(predictions, output_path, benchmark=benchmark, spice=not no_spice, **given)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import torch
@@ -40,7 +39,6 @@ def training_arguments(recipe: Recipe, output_dir: Path) -> TrainingArguments:
         remove_unused_columns=False,
         seed=recipe.seed,
         use_cpu=on_cpu,
-        ddp_backend="gloo" if on_cpu and _launched_with_others() else None,
         ddp_timeout=round(60 * run.timeout_minutes),
         # Layers that are dropped at random get no gradient; looking for such costs time.
         ddp_find_unused_parameters=recipe.parts.encoder and recipe.parts.encoder_layerdrop > 0,
@@ -59,8 +57,3 @@ def training_arguments(recipe: Recipe, output_dir: Path) -> TrainingArguments:
     arguments.per_device_train_batch_size = rows
     arguments.gradient_accumulation_steps = share // rows
     return arguments
-
-
-def _launched_with_others() -> bool:
-    """Return whether torchrun, or another launcher, started several processes for one run."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1

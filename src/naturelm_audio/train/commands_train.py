@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,8 +117,10 @@ def _is_tiny(cfg_paths: tuple[str, ...]) -> bool:
 
 
 def _speaks() -> bool:
-    """Return whether this is the one process of torchrun's that speaks."""
-    return os.environ.get("RANK", "0") == "0"
+    """Return whether this is the one process of several that speaks; until they are joined, all do."""
+    from torch import distributed
+
+    return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
 @contextlib.contextmanager
@@ -128,9 +129,9 @@ def _log_on_stderr() -> Iterator[None]:
     ours = logging.getLogger("naturelm_audio")
     handler, level = logging.StreamHandler(sys.stderr), ours.level
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    if _speaks():
-        ours.addHandler(handler)
-        ours.setLevel(logging.INFO)
+    handler.addFilter(lambda record: _speaks())
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
     try:
         yield
     finally:

@@ -126,6 +126,12 @@ def prepare(recipe: Recipe, folder: Path) -> RunTrainer:
     if rows.valid:
         collator = Collator(model.config, model.tokenizer, recipe.data.max_answer_tokens)
         validation = Validation(rows.valid, reader, collator, recipe.validation, seed=recipe.seed)
+    if recipe.optimiser.warmup_steps >= recipe.optimiser.steps:
+        logger.warning(
+            "optimiser.warmup_steps %d is not below its steps %d: the full learning rate is never reached",
+            recipe.optimiser.warmup_steps,
+            recipe.optimiser.steps,
+        )
     folder.mkdir(parents=True, exist_ok=True)
     trainer = RunTrainer(recipe, model, draws, validation, folder)
     if trainer.is_world_process_zero() and not (folder / RECORD).is_file():

@@ -42,14 +42,14 @@ def training_clips(settings: DataSettings, split: str = "train") -> ClipStore:
     return store
 
 
-def synthetic_clips(per_kind: int, seconds: float = 10.0) -> ClipStore:
-    """Return clips of our own synthesiser, every one different."""
+def synthetic_clips(per_kind: int, seconds: float = 10.0, first_seed: int = 1000) -> ClipStore:
+    """Return clips of our own synthesiser, every one different; training uses seeds from 1000 on."""
     clips, parts = [], []
     for kind, sound in SYNTHETIC.items():
-        for seed in range(per_kind):
+        for seed in range(first_seed, first_seed + per_kind):
             name = f"synthetic/{kind}/{seed}"
             clips.append(Clip(path=name, sound=sound, source="synthetic", split="train", recording=name))
-            parts.append(to_int16(synthesise(kind, seed=1000 + seed, seconds=seconds, sample_rate_hz=16_000)))
+            parts.append(to_int16(synthesise(kind, seed=seed, seconds=seconds, sample_rate_hz=16_000)))
     return ClipStore.of(clips, parts)
 
 

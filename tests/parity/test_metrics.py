@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from naturelm_audio.predictions import Prediction, read_predictions
-from naturelm_audio.scoring import Scores, ScoreOptions, score
+from naturelm_audio.scoring import ScoreOptions, Scores, score
 
 COMPONENTS = [
     *("esc50", "watkins", "cbi", "humbugdb", "enabirds", "hiceas", "rfcx", "gibbons", "dcase"),
@@ -84,7 +84,8 @@ import json, sys
 from naturelm_audio.predictions import read_predictions
 from naturelm_audio.scoring import ScoreOptions, score
 found = score(read_predictions(sys.argv[1]), ScoreOptions(mode="official", resamples=50))
-print(json.dumps([[c.name, dict(c.metrics), c.interval, [a.label for a in c.answers]] for c in found.components]))
+rows = [[c.name, dict(c.metrics), c.interval, [a.label for a in c.answers]] for c in found.components]
+print(json.dumps(rows))
 """
 
 

@@ -68,7 +68,8 @@ def test_two_processes_equal_one_without_batch_norm_and_dropout(tmp_path: Path, 
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "naturelm_audio.train", "run", str(toy_settings), str(two), *flags]
     environment = {**os.environ, "PYTHONPATH": str(REPO_ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, env=environment, timeout=300, capture_output=True)
+    done = subprocess.run(command, check=False, env=environment, timeout=300, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
     curves = [[json.loads(x) for x in (f / "curve.jsonl").read_text().splitlines()] for f in (one, two)]
     assert len(curves[0]) == len(curves[1]) == 4
     # A process logs the losses of its own share; the gradient is that of all.

@@ -6,13 +6,14 @@ Random numbers depend on (seed, stage, step, row) alone, so only weights, optimi
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -332,16 +333,28 @@ def run(
     settings = read_settings(config_path, options)
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        dist.init_process_group("gloo")
-        torch.set_num_threads(1)
-    torch.manual_seed(settings.seed)
-    trainer = make_trainer(settings, folder)
-    trainer.train()
-    model = trainer.average.model
-    if _rank() == 0:
-        save_small(model, folder / "model")
+    with _processes():
+        torch.manual_seed(settings.seed)
+        trainer = make_trainer(settings, folder)
+        trainer.train()
+        model = trainer.average.model
+        if _rank() == 0:
+            save_small(model, folder / "model")
     return model
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[None]:
+    """Join the processes of `torchrun`, if it started this one, and part from them together."""
+    if "WORLD_SIZE" not in os.environ or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("gloo")
+    torch.set_num_threads(1)
+    yield
+    # Without this the first to finish pulls the connections from under the others, which can end in an abort.
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def make_trainer(settings: TrainSettings, folder: Path) -> Trainer:

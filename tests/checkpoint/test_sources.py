@@ -19,7 +19,7 @@ LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct"
 
 
 def response(status: int) -> httpx2.Response:
-    return httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co/api/models/x/y"))
+    return httpx2.Response(status, request=httpx2.Request("GET", "https://hub.example/api/models/x/y"))
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         (
             errors.GatedRepoError("gated", response=response(403)),
-            ["licence", f"huggingface.co/{LLAMA}", "hf auth login"],
+            ["licence", f"the page of {LLAMA}", "hf auth login"],
         ),
         (
             errors.RepositoryNotFoundError("none", response=response(404)),

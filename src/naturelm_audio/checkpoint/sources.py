@@ -118,8 +118,8 @@ def _download(repo_id: str, revision: str | None, *, weights: bool, hint: str) -
         raise CheckpointError(f"{repo_id}: no such file or folder, and not a valid hub id{hint}") from None
     except GatedRepoError:
         raise CheckpointError(
-            f"{repo_id}: access to this model is restricted. Accept its licence on "
-            f"https://huggingface.co/{repo_id}, then log in with `hf auth login` (or set HF_TOKEN)"
+            f"{repo_id}: access to this model is restricted. Accept its licence on the page of {repo_id} on "
+            "the Hugging Face hub, then log in with `hf auth login` (or set HF_TOKEN)"
             f"{hint or ', or pass a local folder'}"
         ) from None
     except RevisionNotFoundError:

@@ -142,10 +142,6 @@ class Generator:
         placed = dict(zip(order, answers, strict=True))
         return [placed[row] for row in range(len(rows))]
 
-    def prompt_length(self, request: Request) -> int:
-        """Positions that the request's prompt takes, audio vectors and BOS included."""
-        return int(self._embed(request).shape[0])
-
     def _in_batches(
         self, items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Result]]
     ) -> list[_Result]:

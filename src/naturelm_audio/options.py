@@ -30,6 +30,8 @@ __all__ = [
     "GenerateOptions",
     "InferOptions",
     "RunConfig",
+    "find_config",
+    "parse_yaml",
     "read_config",
 ]
 
@@ -251,8 +253,8 @@ def read_config(path: str | Path) -> RunConfig:
     Raises:
         OptionsError: the file is missing, is not YAML, or has an unknown key or a value of the wrong type.
     """
-    found = _config_file(Path(path))
-    content = dict(_mapping(_load_yaml(found), str(found)))
+    found = find_config(Path(path))
+    content = dict(_mapping(parse_yaml(found), str(found)))
     known = {item.name for item in dataclasses.fields(RunConfig)} - {"source", "model_arguments"}
     _refuse_unknown(content, [*known, *TRAINING_SECTIONS], str(found))
     ignored = sorted(TRAINING_SECTIONS & content.keys())
@@ -307,7 +309,7 @@ def _beside(name: str, source: Path) -> str:
     return str(candidate) if name and candidate.exists() else name
 
 
-def _config_file(path: Path) -> Path:
+def find_config(path: Path) -> Path:
     """Return the file itself, or the one of the same name that ships in the package."""
     if path.is_file():
         return path
@@ -319,7 +321,7 @@ def _config_file(path: Path) -> Path:
     raise OptionsError(f"{path}: no such configuration file (in the package: {names})")
 
 
-def _load_yaml(path: Path) -> Any:
+def parse_yaml(path: Path) -> Any:
     """Return the parsed file; a key written twice is an error instead of the last one winning."""
     import yaml
 

@@ -263,14 +263,22 @@ def open_base(checkpoint: Checkpoint, llama: str | Path | None) -> Base:
     needed = not any(".layers." in name and ".lora_" not in name for name in checkpoint.part(llm=True))
     beside = None if llama else checkpoint.folder
     source = locate(name, beside=beside, weights=needed, hint=LLAMA_HINT)
-    folder = source.path
+    return Base(source, read_text_config(source.path))
+
+
+def read_text_config(folder: Path) -> Any:
+    """Return the configuration of the language model in a local folder, without the folder's path.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of no language model.
+    """
     read_json(folder / "config.json")  # says clearly if it is missing or damaged
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: not the configuration of a language model: {error}") from None
     config._name_or_path = ""  # else saved folders would hold this machine's paths
-    return Base(source, config)
+    return config
 
 
 def llm_tensors(checkpoint: Checkpoint, base: Base) -> tuple[dict[str, Stored], int]:

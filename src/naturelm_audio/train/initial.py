@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, GenerationConfig
+from transformers import GenerationConfig
 
 from naturelm_audio.checkpoint import load_model, prepare_tokenizer
-from naturelm_audio.checkpoint.official import BeatsFile, open_checkpoint
+from naturelm_audio.checkpoint.official import BeatsFile, open_checkpoint, read_text_config
 from naturelm_audio.checkpoint.sources import locate
-from naturelm_audio.checkpoint.tensors import open_weights, prefixed, read_json, shown
+from naturelm_audio.checkpoint.tensors import open_weights, prefixed, shown
 from naturelm_audio.checkpoint.tokens import eos_token_ids
 from naturelm_audio.errors import CheckpointError, OptionsError
 from naturelm_audio.model import (
@@ -155,12 +155,7 @@ def _encoder(init: InitOptions) -> tuple[BeatsConfig, dict[str, torch.Tensor]]:
 
 
 def _text_config(folder: Path, changes: dict[str, Any]) -> Any:
-    read_json(folder / "config.json")  # says clearly if it is missing or damaged
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: not the configuration of a language model: {error}") from None
-    config._name_or_path = ""  # else saved folders would hold this machine's paths
+    config = read_text_config(folder)
     unknown = [name for name in changes if not hasattr(config, name)]
     if unknown:
         raise OptionsError(f"init.text: {config.model_type} has no {unknown[0]}")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from naturelm_audio.errors import OptionsError
-from naturelm_audio.options import _config_file, _load_yaml
+from naturelm_audio.options import find_config, parse_yaml
 
 __all__ = ["closest", "differences", "flattened", "from_yaml", "load_yaml", "override"]
 
@@ -39,8 +39,8 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         OptionsError: it can't be read, or holds something else.
     """
-    file = _config_file(Path(path))
-    raw = _load_yaml(file)
+    file = find_config(Path(path))
+    raw = parse_yaml(file)
     if raw is None:
         return {}
     if not isinstance(raw, dict):

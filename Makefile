@@ -10,8 +10,8 @@ BIN := $(VENV)/bin
 # Touched last, so an interrupted install is repeated; older than the two files, so a change of them is too.
 STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
-# What the tests of today import; `pip install '.[all]'` adds the web app, the servers and Ray.
-DEV_EXTRAS := media,train,dev
+# What the tests of today import; `pip install '.[all]'` adds the servers and Ray.
+DEV_EXTRAS := media,web,train,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 AUDIO ?= assets
 QUERY ?=

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from browsers import browser  # noqa: F401  a fixture
 from hypothesis import settings
 
 # Shared machines stall; a deadline would fail tests at random. The same examples in every run.

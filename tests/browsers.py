@@ -1,0 +1,40 @@
+"""A real browser for tests of pages: Chromium, driven by Playwright; its absence is a skip, never a failure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+CHOICE = "NATURELM_BROWSER"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MISSING = f"no Chromium: install one (apt-get install chromium, or playwright install chromium), or set {CHOICE}"
+
+
+def chromium_path() -> str | None:
+    """The program to start; None is Playwright's own. Skips the test if there is neither."""
+    found = os.environ.get(CHOICE) or next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is not None and not os.path.exists(found):
+        pytest.skip(f"{CHOICE} names {found}, which is not there")
+    return found
+
+
+# Of a module, not of the session: while it runs, its event loop keeps every asyncio.run() of the thread from
+# starting, also those of tests that have nothing to do with a browser.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Playwright's Browser; each test opens its own context, so that users don't share anything."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright of [dev]")
+    path = chromium_path()
+    with playwright.sync_playwright() as driver:
+        if path is None and not os.path.exists(driver.chromium.executable_path):
+            pytest.skip(MISSING)
+        # Root has no sandbox; shared memory is small in containers.
+        started = driver.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-quic"]
+        )
+        yield started
+        started.close()

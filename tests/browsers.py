@@ -1,4 +1,4 @@
-"""A real browser for tests of pages: Chromium, driven by Playwright; its absence is a skip, never a failure."""
+"""A real browser for tests of pages: Chromium through Playwright; without one they are skipped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 CHOICE = "NATURELM_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MISSING = f"no Chromium: install one (apt-get install chromium, or playwright install chromium), or set {CHOICE}"
+MISSING = f"no Chromium: install it (apt-get install chromium, or playwright install chromium), or set {CHOICE}"
 
 
 def chromium_path() -> str | None:

@@ -98,6 +98,19 @@ def test_mixtures_name_each_label_once_and_know_the_focal_one() -> None:
     assert {scene.heard.focal for scene in scenes} == {True, False}
 
 
+def test_animals_about_as_loud_as_each_other_can_be_counted() -> None:
+    maker = SceneMaker(store_of("a", "b"))
+    near, far = (
+        [
+            maker.scene(np.random.default_rng(seed), 8000, MixOptions(clips=(0.0, 1.0), level_range_db=most))
+            for seed in range(40)
+        ]
+        for most in (8.0, 60.0)
+    )
+    assert all(scene.heard.countable for scene in near)
+    assert {scene.heard.countable for scene in far} == {True, False}
+
+
 def test_nothing_is_not_heard_beside_something() -> None:
     silent, loud = clip("silence", kind="environment"), clip("a")
     store = ClipStore.of([silent, loud], [np.zeros(8000, np.int16), np.ones(8000, np.int16)])

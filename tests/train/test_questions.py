@@ -127,3 +127,20 @@ def test_the_binomial_is_enough_for_a_scientific_name() -> None:
 def test_the_same_seed_asks_the_same() -> None:
     assert asked(Heard((DOG,), focal=True), 4) == asked(Heard((DOG,), focal=True), 4)
     assert len(asked(Heard((DOG,), focal=True), 4, 3)) == 3
+
+
+def test_the_list_does_not_give_away_whether_a_whale_is_heard() -> None:
+    def bare_lists(sound: Sound) -> list[str]:
+        pairs = many(Heard((sound,), focal=True))
+        return [answer for wording, answer in pairs if wording.rstrip(".").endswith("? right whale, None")]
+
+    present, absent = bare_lists(WHALE), bare_lists(NO_WHALE)
+    assert set(present) == {"right whale"}
+    assert set(absent) == {"None"}
+    assert 0.6 < len(present) / len(absent) < 1.7
+
+
+def test_animals_far_apart_in_level_are_not_counted() -> None:
+    pairs = many(Heard((DOG, CROW), focal=True, countable=False))
+    assert not [wording for wording, _ in pairs if wording.startswith(questions.HOW_MANY[0][:-1])]
+    assert ("More than one") in {answer for _, answer in many(Heard((DOG, CROW), focal=True))}

@@ -20,7 +20,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_the_shipped_settings_are_valid() -> None:
     settings = read_settings(REPO_ROOT / "configs" / "tiny.yml")
-    assert [stage.name for stage in settings.stages] == ["distil", "answer"]
+    assert [stage.name for stage in settings.stages] == ["distil", "answer", "refine"]
     assert settings.stages[1].questions > 0
     assert "pak-birds" in settings.data.exclude_sources
     assert settings.model.audio["patch_stem"] == "conv"

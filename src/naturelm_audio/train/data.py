@@ -25,6 +25,8 @@ Floats = NDArray[np.float32]
 Generator = np.random.Generator
 
 SAMPLE_RATE_HZ = 16_000
+COUNTABLE_DB = 8.0
+"""Animals further apart in level are not counted: whether the quiet one is heard is a matter of opinion."""
 _COLUMNS = ("path", "label", "taxonomic_name", "kind", "split", "source", "original_sample_rate", "recording")
 
 
@@ -180,7 +182,8 @@ class SceneMaker:
             mixture = self._with_background(mixture, sounds[0], generator)
         mixture = self._disturbed(mixture, self.store.clips[chosen[0]], generator, options)
         focal = min(quieter, default=options.focal_db) >= options.focal_db
-        return Scene(augment.clamp(mixture), Heard(_without_nothing(sounds), focal))
+        heard = Heard(_without_nothing(sounds), focal, _countable(sounds, quieter))
+        return Scene(augment.clamp(mixture), heard)
 
     def _choose(self, generator: Generator, options: MixOptions) -> list[int]:
         """Return one to three clips of different labels."""
@@ -229,6 +232,12 @@ class SceneMaker:
             noise = augment.coloured_noise(len(mixture), float(generator.uniform(0.0, 2.0)), generator)
             mixture = augment.mix(mixture, noise * np.float32(1e-3), float(generator.uniform(5.0, 30.0)))
         return augment.gain(mixture, float(generator.uniform(-12.0, 6.0)))
+
+
+def _countable(sounds: tuple[Sound, ...], quieter: Sequence[float]) -> bool:
+    """Return whether all animals of a scene are about as loud as the loudest of them."""
+    levels = [level for sound, level in zip(sounds, [0.0, *quieter], strict=True) if sound.is_animal]
+    return not levels or max(levels) - min(levels) <= COUNTABLE_DB
 
 
 def _without_nothing(sounds: tuple[Sound, ...]) -> tuple[Sound, ...]:

@@ -13,6 +13,8 @@ import numpy as np
 Generator = np.random.Generator
 
 NONE = "None"
+WHALE_LABELS = ("right whale", NONE)
+"""The two labels of underwater recordings in which one kind of whale was looked for."""
 
 CLASSIFY = "The objective is to classify the sound into one of the following categories: {}"
 SOUND_NAME = (
@@ -147,6 +149,8 @@ class Heard:
 
     sounds: tuple[Sound, ...]
     focal: bool
+    countable: bool = True
+    """Whether no animal is so much quieter than the loudest that its presence is a matter of opinion."""
 
     @property
     def animals(self) -> list[Sound]:
@@ -220,10 +224,10 @@ class Asker:
         if not any(sound.kind == "unlabelled" for sound in heard.sounds):
             tasks += [
                 (1.2, _detect_open),
-                (1.5 if first.label in (NONE, "right whale") else 0.8, self._detect),
+                (2.5 if first.label in WHALE_LABELS else 0.8, self._detect),
             ]
-        if heard.animals:
-            tasks.append((1.5 if len(heard.animals) > 1 else 0.5, _how_many))
+        if heard.animals and heard.countable:
+            tasks.append((2.5 if len(heard.animals) > 1 else 0.8, _how_many))
         if heard.focal:
             tasks.append((0.3, _kind))
             if first.named:
@@ -269,15 +273,20 @@ class Asker:
         return CHOOSE[0].format(listed), label
 
     def _detect(self, heard: Heard, generator: Generator) -> Question:
-        """Ask which of a list are heard; in half of the questions none is."""
+        """Ask which of a list are heard; in half of the questions none is.
+
+        Recordings with and without the whale are asked for it equally often: the list must not give away
+        the answer.
+        """
         animals = [sound.label for sound in heard.animals]
+        whales = heard.sounds[0].label in WHALE_LABELS
         if heard.sounds[0].label == NONE:
             options, answer = ["right whale"], NONE
-        elif generator.random() < 0.5 or not animals:
+        elif not animals or generator.random() < (0.1 if whales else 0.5):
             options, answer = [], NONE
         else:
             options, answer = list(animals), ""
-        if not options or generator.random() < (0.35 if "right whale" in options else 0.85):
+        if not options or generator.random() < (0.3 if whales else 0.85):
             options += self._candidates(animals[0] if animals else "", generator, heard)
         options = [str(option) for option in generator.permutation(options)]
         answer = answer or ", ".join(option for option in options if option in animals)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from naturelm_audio.components import beans_zero, read_benchmark
+from naturelm_audio.components import COMPONENTS_FILE, beans_zero, benchmark_of, read_benchmark
 from naturelm_audio.errors import LabelError, OptionsError
 from naturelm_audio.labels import LabelSet
 
@@ -111,3 +111,23 @@ def test_bad_benchmark_files(tmp_path, content, error, message):
 def test_a_missing_benchmark_file(tmp_path):
     with pytest.raises(OptionsError, match="can't be read"):
         read_benchmark(tmp_path / "none.json")
+
+
+def test_a_folder_of_rows_brings_its_components(tmp_path):
+    assert benchmark_of(tmp_path) is beans_zero()
+    folder = tmp_path / "my-birds"
+    folder.mkdir()
+    table = {
+        "schema_version": 1,
+        "components": [{"name": "b", "task": "detection", "labels": ["x"], "licence": "CC0"}],
+    }
+    (folder / COMPONENTS_FILE).write_text(json.dumps(table))
+    for data in (folder, folder / "shard-0.parquet"):
+        found = benchmark_of(data)
+        assert (found.name, list(found.components)) == ("my-birds", ["b"])
+
+
+def test_components_of_another_schema(tmp_path):
+    (tmp_path / COMPONENTS_FILE).write_text(json.dumps({"schema_version": 2, "components": []}))
+    with pytest.raises(OptionsError, match="has schema_version 2, this version reads 1: build"):
+        benchmark_of(tmp_path)

@@ -1,7 +1,14 @@
 """The components of a benchmark: task, labels, number of rows, clip length, question, published results.
 
-BEANS-Zero's are a table in ``beans_zero.json``; other benchmarks come as a file of the same shape. Knows
-nothing of predictions or audio.
+BEANS-Zero's are a table in ``beans_zero.json``; other benchmarks come as a file of the same shape, which lies
+as ``components.json`` in the folder of their rows:
+
+    {"schema_version": 1, "name": "my-birds", "version": "1",
+     "components": [{"name": "my-birds-cmn", "task": "classification", "labels": ["Wren", "Robin"],
+                     "rows": 40, "sample_rate_hz": 16000, "max_seconds": 10, "prompt": "What is ...?"}]}
+
+Keys of a component are the fields of :class:`Component`; what else is there (licence, source, seed) is left
+aside. Knows nothing of predictions or audio.
 """
 
 from __future__ import annotations
@@ -17,10 +24,21 @@ from typing import Any, Literal, cast
 
 from naturelm_audio.errors import LabelError, OptionsError
 
-__all__ = ["TASKS", "Benchmark", "Component", "beans_zero", "read_benchmark"]
+__all__ = [
+    "COMPONENTS_FILE",
+    "SCHEMA_VERSION",
+    "TASKS",
+    "Benchmark",
+    "Component",
+    "beans_zero",
+    "benchmark_of",
+    "read_benchmark",
+]
 
 Task = Literal["classification", "detection", "captioning"]
 TASKS: tuple[str, ...] = ("classification", "detection", "captioning")
+COMPONENTS_FILE = "components.json"  # beside the rows of a benchmark
+SCHEMA_VERSION = 1  # of that file and of the rows' columns
 ALSO_CALLED = {"number": "rows", "n": "rows", "max_duration": "max_seconds", "window_width": "window_seconds"}
 
 
@@ -85,6 +103,21 @@ def beans_zero() -> Benchmark:
     return _benchmark(json.loads(text), "beans_zero.json")
 
 
+def benchmark_of(data: str | Path) -> Benchmark:
+    """Return the benchmark whose rows a folder holds: that of its ``components.json``, else BEANS-Zero.
+
+    Args:
+        data: the folder, or a file in it.
+
+    Raises:
+        OptionsError: see :func:`read_benchmark`.
+        LabelError: see :func:`read_benchmark`.
+    """
+    folder = Path(data)
+    table = (folder if folder.is_dir() else folder.parent) / COMPONENTS_FILE
+    return read_benchmark(table) if table.is_file() else beans_zero()
+
+
 def read_benchmark(path: str | Path) -> Benchmark:
     """Return the benchmark that a JSON file describes.
 
@@ -106,7 +139,14 @@ def read_benchmark(path: str | Path) -> Benchmark:
         content = {"components": content}
     if not isinstance(content, dict) or not isinstance(content.get("components"), list):
         raise OptionsError(f"{path}: must be a list of components, or an object with a list 'components'")
-    return _benchmark({"name": Path(path).stem, **content}, str(path))
+    schema = content.get("schema_version", SCHEMA_VERSION)
+    if schema != SCHEMA_VERSION:
+        raise OptionsError(
+            f"{path}: has schema_version {schema!r}, this version reads {SCHEMA_VERSION}: build the benchmark "
+            "again, or read it with the version of naturelm-audio that made it"
+        )
+    name = Path(path).absolute().parent.name if Path(path).name == COMPONENTS_FILE else Path(path).stem
+    return _benchmark({"name": name, **content}, str(path))
 
 
 def _benchmark(content: Mapping[str, Any], where: str) -> Benchmark:

@@ -142,7 +142,7 @@ def read_benchmark(path: str | Path) -> Benchmark:
     schema = content.get("schema_version", SCHEMA_VERSION)
     if schema != SCHEMA_VERSION:
         raise OptionsError(
-            f"{path}: has schema_version {schema!r}, this version reads {SCHEMA_VERSION}: build the benchmark "
+            f"{path}: has schema_version {schema!r}, this version reads {SCHEMA_VERSION}: build the set "
             "again, or read it with the version of naturelm-audio that made it"
         )
     name = Path(path).absolute().parent.name if Path(path).name == COMPONENTS_FILE else Path(path).stem

@@ -17,7 +17,7 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 # Top to bottom: sound in, the model, words out, training, surfaces. A new module gets its place here. The
 # modules of a package named with a star share one place and may import each other, without a cycle.
 LAYERS = [
-    "errors files options recordings decoders resampling audio windows prompts",
+    "errors files options recordings decoders resampling audio windows listening prompts",
     "model.config model.fbank model.beats model.bridge model.lora model.naturelm model.processor model",
     "checkpoint.unpickle checkpoint.tensors checkpoint.placement checkpoint.sources checkpoint.layouts",
     "checkpoint.adapters checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading",

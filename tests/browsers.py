@@ -11,7 +11,7 @@ import pytest
 
 CHOICE = "NATURELM_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MISSING = f"no Chromium: install it (apt-get install chromium, or playwright install chromium), or set {CHOICE}"
+MISSING = f"no Chromium: run apt-get install chromium, or playwright install chromium, or set {CHOICE}"
 
 
 def chromium_path() -> str | None:

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,20 @@ _LLAMA_FOLDER = "llama"
 _QFORMER_POSITIONS = 512  # length of an unused buffer that official files hold
 
 
-def save_model(model: NatureLMForConditionalGeneration, folder: str | Path) -> None:
+def save_model(
+    model: NatureLMForConditionalGeneration,
+    folder: str | Path,
+    *,
+    state_dict: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write model, tokenizer and processor as a folder that :func:`load_model` and the Auto classes read.
 
     An existing model folder is replaced when everything is written, so a full disk leaves it as it was.
+
+    Args:
+        model: with its tokenizer.
+        folder: where to.
+        state_dict: weights to write in place of the model's own, under the same names.
 
     Raises:
         CheckpointError: the model has no tokenizer.
@@ -46,7 +56,8 @@ def save_model(model: NatureLMForConditionalGeneration, folder: str | Path) -> N
     template = chat_template(model.config)
 
     def write(target: Path) -> None:
-        model.save_pretrained(target, max_shard_size="50GB")
+        weights = None if state_dict is None else dict(state_dict)
+        model.save_pretrained(target, state_dict=weights, max_shard_size="50GB")
         extractor = NatureLMFeatureExtractor.from_config(model.config)
         NatureLMProcessor(extractor, tokenizer, chat_template=template).save_pretrained(target)
 

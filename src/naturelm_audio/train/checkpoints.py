@@ -22,16 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from naturelm_audio.checkpoint import save_model
 from naturelm_audio.checkpoint.tensors import open_weights, read_json, shown
-from naturelm_audio.checkpoint.tokens import chat_template
 from naturelm_audio.errors import CheckpointError, OutputError
-from naturelm_audio.model import (
-    NatureLMFeatureExtractor,
-    NatureLMForConditionalGeneration,
-    NatureLMProcessor,
-)
+from naturelm_audio.model import NatureLMForConditionalGeneration
 
 __all__ = [
+    "NotSavedError",
     "checkpoint_folder",
     "clear_save_errors",
     "last_checkpoint",
@@ -52,6 +49,10 @@ TRAINED = "trained.safetensors"
 OPTIMISER = "optimizer.pt"
 PROGRESS = "progress.json"
 _FOLDER = re.compile(r"checkpoint-(\d+)")
+
+
+class NotSavedError(OutputError):
+    """A checkpoint can't be written, so the run stops; the one before is whole."""
 
 
 def checkpoint_folder(run: Path, step: int) -> Path:
@@ -91,30 +92,26 @@ def clear_save_errors(folder: Path) -> Iterator[None]:
     """Remove what is half-written and say in one line why it can't be written."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, OutputError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        full = "No space left" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
-        reason = "the disk is full" if full else (getattr(error, "strerror", None) or str(error))
-        raise OutputError(
+        cause = error.__cause__ if isinstance(error, OutputError) and error.__cause__ else error
+        full = "No space left" in str(cause) or getattr(cause, "errno", None) == errno.ENOSPC
+        reason = "the disk is full" if full else (getattr(cause, "strerror", None) or str(cause))
+        raise NotSavedError(
             f"{folder}: the checkpoint can't be written: {reason}; the one before is unchanged, "
             "and the same command goes on from it"
         ) from error
 
 
-def write_model(
-    model: NatureLMForConditionalGeneration, state: Mapping[str, Tensor], folder: Path, tokenizer: Any
-) -> None:
-    """Write a whole model with these weights into a new folder, as load_model reads it."""
+def write_model(model: NatureLMForConditionalGeneration, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Write a whole model with these weights into a folder, as load_model reads it."""
     shows_bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # one for every checkpoint would bury the log
     try:
-        model.save_pretrained(folder, state_dict=dict(state), max_shard_size="50GB")
+        save_model(model, folder, state_dict=state)
     finally:
         if shows_bars:
             transformers_logging.enable_progress_bar()
-    extractor = NatureLMFeatureExtractor.from_config(model.config)
-    template = chat_template(model.config)
-    NatureLMProcessor(extractor, tokenizer, chat_template=template).save_pretrained(folder)
 
 
 def write_trained(state: Mapping[str, Tensor], names: frozenset[str], folder: Path) -> None:

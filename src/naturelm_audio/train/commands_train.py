@@ -18,6 +18,7 @@ from naturelm_audio.errors import OptionsError
 __all__ = ["finetune", "train", "train_compare"]
 
 _PATH = click.Path(path_type=Path)
+STOPPED = 1
 
 
 @click.command()
@@ -30,7 +31,8 @@ _PATH = click.Path(path_type=Path)
 def train(cfg_paths: tuple[str, ...], options: tuple[str, ...], output_dir: Path, joined: bool) -> int:
     """Train a model, or go on with a run that was stopped.
 
-    One process, or several with torchrun: torchrun --nproc-per-node 2 -m naturelm_audio train ...
+    One process, or several with torchrun: torchrun --nproc-per-node 2 -m naturelm_audio train ... Exit status
+    1: the run stopped midway (no finite gradients, unreadable audio, a full disk) and can be taken up.
     """
     with _log_on_stderr():
         if _is_tiny(cfg_paths):
@@ -38,13 +40,20 @@ def train(cfg_paths: tuple[str, ...], options: tuple[str, ...], output_dir: Path
 
             loop.run(cfg_paths[0], output_dir, options)
             return 0
+        from naturelm_audio.train.checkpoints import NotSavedError
         from naturelm_audio.train.recipe import join_recipes, read_recipe
         from naturelm_audio.train.running import train_stages
+        from naturelm_audio.train.trainer import TrainingError
 
         recipes = [read_recipe(path, options) for path in cfg_paths]
-        finished = train_stages([join_recipes(recipes)] if joined else recipes, output_dir)
+        try:
+            finished = train_stages([join_recipes(recipes)] if joined else recipes, output_dir)
+        except (TrainingError, NotSavedError) as error:
+            click.echo(f"Error: {error}", err=True)
+            return STOPPED
     if finished is not None and _speaks():
         _say_finished(finished.model, finished.figures, len(finished.unreadable), finished.bad_updates)
+    _part_from_others()
     return 0
 
 
@@ -90,7 +99,14 @@ def finetune(
         seed=seed,
     )
     with _log_on_stderr():
-        result = run(options)
+        from naturelm_audio.train.checkpoints import NotSavedError
+        from naturelm_audio.train.trainer import TrainingError
+
+        try:
+            result = run(options)
+        except (TrainingError, NotSavedError) as error:
+            click.echo(f"Error: {error}", err=True)
+            return STOPPED
     click.echo(result.as_markdown(), nl=False)
     return 0
 
@@ -121,6 +137,18 @@ def _speaks() -> bool:
     from torch import distributed
 
     return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+def _part_from_others() -> None:
+    """Leave the processes of a launcher together.
+
+    Without this the first to finish pulls the connections from under the others, which can end in an abort.
+    """
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 @contextlib.contextmanager

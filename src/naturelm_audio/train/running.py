@@ -239,7 +239,7 @@ def _finish(trainer: RunTrainer, folder: Path) -> Finished:
             state |= checkpoints.read_weights(best, trainer.shapes, trainer.tied)
         temporary = folder / f".{MODEL}.tmp"
         with checkpoints.clear_save_errors(temporary):
-            checkpoints.write_model(trainer.plain, state, temporary, trainer.tokenizer)
+            checkpoints.write_model(trainer.plain, state, temporary)
         checkpoints.publish(temporary, folder / MODEL)
         record = _read_record(folder) | {
             "best_step": trainer.state.best_global_step or trainer.state.global_step,

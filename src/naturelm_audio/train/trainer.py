@@ -69,7 +69,6 @@ class RunTrainer(Trainer):
     ) -> None:
         self.recipe, self.draws, self.validation = recipe, draws, validation
         self.run_folder = output_dir
-        self.tokenizer = model.tokenizer
         self.trained = trained_names(model)
         state = model.state_dict()
         self.shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -280,7 +279,7 @@ class RunTrainer(Trainer):
             shutil.rmtree(temporary, ignore_errors=True)
             with checkpoints.clear_save_errors(temporary):
                 if self.recipe.run.checkpoint_weights == "all":
-                    checkpoints.write_model(self.plain, weights, temporary, self.tokenizer)
+                    checkpoints.write_model(self.plain, weights, temporary)
                 else:
                     checkpoints.write_trained(weights, self.trained, temporary)
                 checkpoints.write_optimiser(memory, temporary)

@@ -81,7 +81,7 @@ def test_sampling_follows_the_probabilities(toy_model: Any, requests_: list[Requ
     chosen = options(do_sample=True, temperature=1.0, max_new_tokens=1)
     generator = Generator(toy_model, chosen, batch_size=200)
     answers = generator.answer([Request(request.prompt, request.audio, str(draw)) for draw in range(draws)])
-    rows = generator._embed(request)[None]
+    rows = generator.embed(request)[None]
     with torch.no_grad():
         expected = toy_model(inputs_embeds=rows).logits[0, -1].softmax(dim=0).numpy() * draws
     counts = np.bincount([answer.token_ids[0] for answer in answers], minlength=len(expected))
@@ -103,7 +103,7 @@ def test_M7_log_probabilities_are_those_of_the_model(
 ) -> None:
     generator = Generator(toy_model, options(num_beams=beams))
     for request, answer in zip(requests_, generator.answer(requests_), strict=True):
-        losses = answer_loss(toy_model, [generator._embed(request)], [answer.token_ids])
+        losses = answer_loss(toy_model, [generator.embed(request)], [answer.token_ids])
         assert answer.mean_log_probability == pytest.approx(-float(losses.loss), abs=1e-4)
         assert answer.confidence == pytest.approx(math.exp(answer.mean_log_probability))
 

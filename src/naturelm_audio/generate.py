@@ -117,7 +117,7 @@ class Generator:
                 values = torch.from_numpy(clips).to(self.model.device)
                 return list(self.model.get_audio_features(values).pooler_output)
 
-            vectors.update(zip(places, self._in_batches(places, encode), strict=True))
+            vectors.update(zip(places, self.in_batches(places, encode), strict=True))
         return [vectors[place] for place in range(len(lengths))]
 
     @torch.inference_mode()
@@ -129,11 +129,11 @@ class Generator:
             OutOfMemoryError: one request alone is too large.
         """
         options = options or self.options
-        rows = [self._embed(request) for request in requests]
+        rows = [self.embed(request) for request in requests]
         # Rows of like length share a batch: less padding to compute. The order never shows in the answers.
         order = sorted(range(len(rows)), key=lambda row: rows[row].shape[0])
         with merging_alpha(self.model.language_model, options.merging_alpha):
-            answers = self._in_batches(
+            answers = self.in_batches(
                 order,
                 lambda batch: self._generate(
                     [rows[row] for row in batch], [requests[row] for row in batch], options
@@ -142,10 +142,14 @@ class Generator:
         placed = dict(zip(order, answers, strict=True))
         return [placed[row] for row in range(len(rows))]
 
-    def _in_batches(
+    def in_batches(
         self, items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Result]]
     ) -> list[_Result]:
-        """Results of ``work`` on slices of ``items``, smaller ones when memory runs out."""
+        """Results of ``work`` on slices of ``items``, smaller ones when memory runs out.
+
+        Raises:
+            OutOfMemoryError: one item alone is too large.
+        """
         results: list[_Result] = []
         while len(results) < len(items):
             batch = items[len(results) : len(results) + self.batch_size]
@@ -167,8 +171,12 @@ class Generator:
         self.batch_size = max(rows // 2, 1)
         logger.warning("out of memory with %d rows at once: going on with %d", rows, self.batch_size)
 
-    def _embed(self, request: Request) -> Tensor:
-        """The request's positions (S, D)."""
+    def embed(self, request: Request) -> Tensor:
+        """The request's positions (S, D).
+
+        Raises:
+            PromptError: placeholders and clips of the request differ in number.
+        """
         return embed_prompt(self.model, request.prompt, request.audio, self._ids(request.prompt))
 
     def _generate(

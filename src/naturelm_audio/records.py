@@ -90,16 +90,20 @@ class Answer:
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise ValueError(f"{self.audio_path}: {name} is {value}")
-        canonical: dict[str, Any] = {
-            name: _number(getattr(self, name), decimals) for name, decimals in NUMBER_DECIMALS.items()
-        }
+        set_value = object.__setattr__  # files have millions of rows: what is not there costs nothing
+        for name, decimals in NUMBER_DECIMALS.items():
+            value = getattr(self, name)
+            if value is not None:
+                set_value(self, name, _number(value, decimals))
         for name in ("speed_factor", "time_expansion"):
-            canonical[name] = None if canonical[name] == 1.0 else canonical[name]
-        canonical["confidence_kind"] = None if canonical["confidence"] is None else self.confidence_kind
-        canonical["labels"] = tuple(self.labels) if self.labels else None
-        canonical["warnings"] = tuple(self.warnings) if self.warnings else None
-        for name, value in canonical.items():
-            object.__setattr__(self, name, value)
+            if getattr(self, name) == 1.0:
+                set_value(self, name, None)
+        if self.confidence is None:
+            set_value(self, "confidence_kind", None)
+        for name in ("labels", "warnings"):
+            value = getattr(self, name)
+            if value is not None:
+                set_value(self, name, tuple(value) or None)
 
     @property
     def failed(self) -> bool:
@@ -129,8 +133,7 @@ class Answer:
         for name, kinds in TEXT_KEYS.items():
             if not isinstance(row.get(name), kinds):
                 raise ValueError(f"{name} is {row.get(name)!r}")
-        known = {item.name for item in dataclasses.fields(cls)}
-        values = {name: value for name, value in row.items() if name in known}
+        values = {name: value for name, value in row.items() if name in ANSWER_KEYS}
         if values.get("labels"):
             values["labels"] = tuple(_label(item) for item in values["labels"])
         try:
@@ -151,6 +154,9 @@ NUMBER_DECIMALS: dict[str, int | None] = {
     "speed_factor": None,
     "time_expansion": None,
 }
+# Keys in the written order; dictionaries, because they are also looked up.
+ANSWER_KEYS = dict.fromkeys(field.name for field in dataclasses.fields(Answer))
+LABEL_KEYS = dict.fromkeys(field.name for field in dataclasses.fields(Label))
 ALWAYS_WRITTEN = frozenset({"audio_path", "start_seconds", "end_seconds", "query", "output"})
 TEXT_KEYS: dict[str, tuple[type, ...]] = {
     "audio_path": (str,),
@@ -172,14 +178,14 @@ def dump_json(value: Any) -> str:
 
 def _fields(item: Label | Answer) -> list[tuple[str, Any]]:
     """Return names and values in declaration order, without the deep copies of ``dataclasses.asdict``."""
-    return [(field.name, getattr(item, field.name)) for field in dataclasses.fields(item)]
+    keys = ANSWER_KEYS if isinstance(item, Answer) else LABEL_KEYS
+    return [(name, getattr(item, name)) for name in keys]
 
 
 def _label(item: Mapping[str, Any]) -> Label:
     if not isinstance(item, Mapping) or not isinstance(item.get("label"), str):
         raise ValueError(f"a label must be an object with the key label, found {item!r}")
-    known = {field.name for field in dataclasses.fields(Label)}
-    return Label(**{name: value for name, value in item.items() if name in known})
+    return Label(**{name: value for name, value in item.items() if name in LABEL_KEYS})
 
 
 def _number(value: float | None, decimals: int | None) -> float | None:

@@ -2,7 +2,7 @@
 
     <output>              one JSON row per window and question, each appended with a single write
     <output>.state.jsonl  one line when a recording begins and one when it is finished
-    <output>.run.json     settings, model, inputs, times and counts; replaced as a whole
+    <output>.run.json     settings, model, inputs, times and counts, see :mod:`~naturelm_audio.run_files`
 
 A process that dies at any moment leaves at worst a last line without its line feed, which is removed on
 resume. All rows of a recording come before those of the next, so rows that the journal does not vouch for yet
@@ -13,23 +13,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar
 
 from naturelm_audio.errors import OutputError
-from naturelm_audio.files import LineFile, clear_errors, write_atomically
+from naturelm_audio.files import LineFile, clear_errors
 from naturelm_audio.records import Answer, dump_json
+from naturelm_audio.run_files import START_AGAIN, OutputMode, RunFile, check_place, now
 
 __all__ = ["Journal", "RecordingState", "Source", "read_answers"]
 
-Mode = Literal["new", "resume", "overwrite"]
 STATUSES = ("begun", "ok", "failed")
-START_AGAIN = "or start again with --overwrite"
 
 
 class Source(Protocol):
@@ -91,21 +88,21 @@ class Journal:
         """Keep the locked file of rows; :meth:`open` does the rest."""
         self.output = output
         self.state_path = output.with_name(f"{output.name}.state.jsonl")
-        self.run_path = output.with_name(f"{output.name}.run.json")
+        self.run_file = RunFile(output)
+        self.run_path = self.run_file.path
         self.resumed = False
         self.rows_on_file: dict[str, int] = {}
         self._rows = rows
         self._state: LineFile | None = None
         self._states: dict[str, RecordingState] = {}
         self._with_error: set[str] = set()
-        self._run: dict[str, Any] = {}
 
     @classmethod
     def open(
         cls,
         output: str | Path,
         *,
-        mode: Mode,
+        mode: OutputMode,
         settings: Mapping[str, Any],
         about: Mapping[str, Any] | None = None,
     ) -> Journal:
@@ -121,22 +118,12 @@ class Journal:
             OutputError: the file exists, can't be written, is in use, or has rows of other settings.
         """
         path = Path(output)
-        _check_place(path)
+        check_place(path)
         journal = cls(path, LineFile(path))
         try:
             journal._rows.lock()
-            if mode == "new" and path.stat().st_size:
-                raise OutputError(
-                    f"{path}: exists already: continue it with --resume, begin it again with --overwrite, or "
-                    "choose another --output-path"
-                )
-            stored = _read_run(journal.run_path) if mode == "resume" else None
-            if mode == "resume" and stored is None and path.stat().st_size:
-                raise OutputError(
-                    f"{path}: can't be resumed without {journal.run_path.name} beside it, which says how its "
-                    f"rows were made: bring it back, {START_AGAIN}"
-                )
-            if stored is None or stored.get("status") == "starting":
+            stored = journal.run_file.stored(journal._rows, mode)
+            if stored is None:
                 journal._begin(settings, about or {})
             else:
                 journal._resume(stored, settings)
@@ -148,7 +135,7 @@ class Journal:
     @property
     def run_id(self) -> str:
         """The id that every row of this file has, also after a resume."""
-        return str(self._run["run_id"])
+        return self.run_file.run_id
 
     @property
     def failed(self) -> list[str]:
@@ -166,15 +153,11 @@ class Journal:
         Raises:
             OutputError: naming the setting that differs.
         """
-        settings = dict(self._run["settings"])
-        if section in settings:
-            _compare_settings(settings[section], values, self.output, f"{section}.")
-        self.note(settings=settings | {section: dict(values)})
+        self.run_file.confirm(section, values)
 
     def note(self, **values: Any) -> None:
         """Put JSON values into the run file that are worth knowing and not compared, such as the device."""
-        self._run |= values
-        write_atomically(self.run_path, json.dumps(self._run, indent=2, allow_nan=False) + "\n")
+        self.run_file.note(**values)
 
     def remaining(self, recordings: Sequence[RecordingType]) -> list[RecordingType]:
         """Return the recordings that are not finished, beginning with one that was interrupted.
@@ -230,13 +213,13 @@ class Journal:
     def close(self, status: str) -> None:
         """Write times and counts into the run file and let the files go; a full disk is no error here."""
         counts = {
-            "recordings": len(self._run.get("inputs", [])),
+            "recordings": len(self.run_file.content.get("inputs", [])),
             "finished": sum(state.finished for state in self._states.values()),
             "failed": len(self.failed),
             "rows": self.row_count,
         }
         with contextlib.suppress(OutputError):
-            self.note(status=status, ended=_now(), counts=counts)
+            self.note(status=status, ended=now(), counts=counts)
         self._close_files()
 
     def __enter__(self) -> Journal:
@@ -258,13 +241,7 @@ class Journal:
 
     def _begin(self, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Empty the files for a new run; a process that dies in here leaves "starting", to be begun again."""
-        self._run = {
-            "run_id": f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}",
-            "started": _now(),
-            "settings": dict(settings),
-            **about,
-        }
-        self.note(status="starting")
+        self.run_file.begin(settings, about)
         self._rows.truncate(0)
         self._state = LineFile(self.state_path)
         self._state.truncate(0)
@@ -272,8 +249,7 @@ class Journal:
 
     def _resume(self, stored: dict[str, Any], settings: Mapping[str, Any]) -> None:
         """Take up a run: compare settings, remove torn lines, count what is on file."""
-        _compare_settings(stored.get("settings", {}), settings, self.output)
-        self._run = stored
+        self.run_file.go_on(stored, settings)
         self._state = LineFile(self.state_path)
         self._rows.remove_torn_line()
         self._state.remove_torn_line()
@@ -282,7 +258,7 @@ class Journal:
             self._count(answer)
         self._settle()
         self.resumed = True
-        self.note(status="running", resumed=[*stored.get("resumed", []), _now()])
+        self.note(status="running", resumed=[*stored.get("resumed", []), now()])
 
     def _settle(self) -> None:
         """Check what the journal vouches for; a recording with another's rows behind its own is finished."""
@@ -355,27 +331,6 @@ def read_answers(path: str | Path) -> Iterator[Answer]:
             yield answer
 
 
-def _check_place(path: Path) -> None:
-    """Say in plain words why an output can't be made here."""
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder: name a file in it")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}: create it first")
-
-
-def _read_run(path: Path) -> dict[str, Any] | None:
-    """Return the content of a run file; None if there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: can't be read ({error}): bring it back, {START_AGAIN}") from None
-    if not isinstance(content, dict) or "run_id" not in content:
-        raise OutputError(f"{path}: is not a run file: bring it back, {START_AGAIN}")
-    return content
-
-
 def _read_states(path: Path) -> dict[str, RecordingState]:
     """Return the last state of each recording, in the order of their first."""
     states: dict[str, RecordingState] = {}
@@ -389,21 +344,6 @@ def _read_states(path: Path) -> dict[str, RecordingState]:
     return states
 
 
-def _compare_settings(
-    stored: Mapping[str, Any], now: Mapping[str, Any], output: Path, prefix: str = ""
-) -> None:
-    """Raise an error that names the first setting that differs."""
-    for name, value in json.loads(dump_json(dict(now))).items():
-        before = stored.get(name)
-        if isinstance(before, Mapping) and isinstance(value, Mapping):
-            _compare_settings(before, value, output, f"{prefix}{name}.")
-        elif before != value:
-            raise OutputError(
-                f"{output}: has rows made with {prefix}{name} {json.dumps(before)}, now it is "
-                f"{json.dumps(value)}: use the same setting with --resume, {START_AGAIN}"
-            )
-
-
 def _stat(path: Path) -> Stat:
     """Return size and modification time; None for a file that is gone."""
     try:
@@ -411,7 +351,3 @@ def _stat(path: Path) -> Stat:
     except OSError:
         return None, None
     return status.st_size, status.st_mtime_ns
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

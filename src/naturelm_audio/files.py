@@ -12,7 +12,7 @@ from typing import TextIO
 
 from naturelm_audio.errors import OutputError
 
-__all__ = ["LineFile", "clear_errors", "replacing", "write_atomically"]
+__all__ = ["LineFile", "clear_errors", "replacing", "replacing_file", "write_atomically"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,26 +93,36 @@ class LineFile:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file that takes the place of ``path`` as a whole when the block ends without an error.
+def replacing_file(path: Path) -> Iterator[Path]:
+    """A path beside ``path``, with its suffix; its file takes that place when the block ends well.
 
     Readers see the old content or the new, whatever happens. One process at a time may do this.
 
     Raises:
         OutputError: it can't be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".tmp-{path.name}")
     with clear_errors(path):
         try:
-            with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-                yield file
-                file.flush()
+            yield temporary
+            with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A text file that takes the place of ``path`` as a whole, see :func:`replacing_file`.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    with replacing_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        yield file
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -52,6 +52,10 @@ class Progress:
         if answer.start_seconds is not None:
             self._bar.update(1 / self._questions)
 
+    def window(self) -> None:
+        """Count a window that is through as a whole."""
+        self._bar.update(1)
+
     def recording(self, name: str, error: str | None) -> None:
         """Count a finished recording, and say so if it failed."""
         self._recordings += 1

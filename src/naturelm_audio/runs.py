@@ -28,7 +28,7 @@ from naturelm_audio.windows import WindowPlan
 if TYPE_CHECKING:
     from naturelm_audio.pipeline import Pipeline
 
-__all__ = ["RunStoppedError", "RunSummary", "run_infer"]
+__all__ = ["RunStoppedError", "RunSummary", "about_run", "counted", "run_infer"]
 
 
 class RunStoppedError(NatureLMError):
@@ -58,9 +58,9 @@ class RunSummary:
         where = ", ".join(str(path) for path in self.outputs)
         if self.rows_path not in self.outputs:
             where += f" (made from {self.rows_path})"
-        failed = _count(len(self.failed), "recording")
+        failed = counted(len(self.failed), "recording")
         more = f"; {failed} failed, see `error` in {self.rows_path}" if self.failed else ""
-        return f"{_count(self.rows, 'row')} in {where}{more}"
+        return f"{counted(self.rows, 'row')} in {where}{more}"
 
 
 def run_infer(options: InferOptions, load: Callable[[InferOptions], Pipeline]) -> RunSummary:
@@ -81,7 +81,7 @@ def run_infer(options: InferOptions, load: Callable[[InferOptions], Pipeline]) -
     recordings = find_recordings(options.audio_paths)
     outputs = _checked_outputs(options, recordings)
     journal = Journal.open(
-        options.rows_path, mode=options.output_mode, settings=options.settings(), about=_about()
+        options.rows_path, mode=options.output_mode, settings=options.settings(), about=about_run()
     )
     rows_before = journal.row_count
     try:
@@ -144,7 +144,7 @@ def _note_model(journal: Journal, pipeline: Pipeline) -> None:
     journal.note(device=str(model.device), model_source=str(provenance.source))
 
 
-def _about() -> dict[str, Any]:
+def about_run() -> dict[str, Any]:
     """Return what the run file says besides settings and inputs."""
     versions = {"naturelm-audio": naturelm_audio.__version__, "python": platform.python_version()}
     for name in ("torch", "transformers", "numpy", "soundfile", "soxr"):
@@ -189,9 +189,10 @@ def _how_to_go_on(options: InferOptions, journal: Journal) -> str:
     if not journal.row_count:
         return "no row was made yet"
     instead = " instead of --overwrite" if options.overwrite else ""
-    rows = _count(journal.row_count, "row")
+    rows = counted(journal.row_count, "row")
     return f"{rows} on file in {journal.output}; the same command with --resume{instead} goes on"
 
 
-def _count(number: int, thing: str) -> str:
+def counted(number: int, thing: str) -> str:
+    """Return ``1 row`` or ``2 rows``."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -32,6 +32,21 @@ def test_the_audio_half_of_our_own_layout(toy_model_dir: Path, toy_model: Any):
     assert not any(parameter.requires_grad for parameter in tower.parameters())
 
 
+def test_the_tower_says_whose_it_is_and_which_clips_it_knows(toy_model_dir: Path, toy_model: Any):
+    tower = load_audio_tower(toy_model_dir, device="cpu")
+    assert tower.provenance == toy_model.provenance
+    assert tower.padded_lengths_seconds == (3.0, 10.0)
+    assert random_audio_tower().provenance is None
+    assert random_audio_tower().padded_lengths_seconds == (10.0,)
+
+
+def test_q_former_outputs_before_the_projection(toy_model_dir: Path, toy_model: Any):
+    tower, waveform = load_audio_tower(toy_model_dir, device="cpu"), toys.waveforms(2, 3.0)
+    outputs = tower.query_outputs(waveform)
+    assert outputs.shape[2:] == (1, 12)
+    assert torch.equal(toy_model.bridge.projection(outputs).flatten(1, 2), tower.encode_tokens(waveform))
+
+
 def test_the_padding_mask_reaches_the_encoder(toy_model_dir: Path, toy_model: Any):
     tower, waveform = load_audio_tower(toy_model_dir, device="cpu"), toys.waveforms(1, 3.0)
     mask = torch.arange(48_000)[None] >= 20_000

@@ -10,17 +10,28 @@ import torch
 from torch import Tensor, nn
 
 from naturelm_audio.checkpoint import layouts, official
+from naturelm_audio.checkpoint.loading import Provenance
 from naturelm_audio.checkpoint.placement import resolve_device, resolve_dtype
 from naturelm_audio.checkpoint.sources import locate
-from naturelm_audio.checkpoint.tensors import Weights, check_complete, elements, open_weights, shapes_of
+from naturelm_audio.checkpoint.tensors import (
+    Weights,
+    check_complete,
+    elements,
+    fingerprint,
+    open_weights,
+    shapes_of,
+)
 from naturelm_audio.errors import CheckpointError
 from naturelm_audio.model import BeatsConfig, BeatsModel, Bridge, BridgeConfig, NatureLMConfig
 
 _RELEASE_LLM_WIDTH = 4096
+_RELEASE_LENGTHS_SECONDS = (10.0,)
 
 
 class AudioEncoder(nn.Module):
     """Encoder and bridge; ``bridge`` is None where the weights were a BEATs file alone.
+
+    ``padded_lengths_seconds`` are the clips that the weights know, ``provenance`` says whose these are.
 
     Symbols: B clips, N samples, P patches, C encoder width, W windows, n queries each, D the LLM's width.
     """
@@ -30,9 +41,12 @@ class AudioEncoder(nn.Module):
         config: BeatsConfig,
         bridge_config: BridgeConfig | None = None,
         llm_width: int = _RELEASE_LLM_WIDTH,
+        padded_lengths_seconds: tuple[float, ...] = _RELEASE_LENGTHS_SECONDS,
     ) -> None:
         super().__init__()
         self.config = config
+        self.padded_lengths_seconds = padded_lengths_seconds
+        self.provenance: Provenance | None = None
         self.audio_tower = BeatsModel(config)
         width = config.encoder_embed_dim
         self.bridge = None if bridge_config is None else Bridge(bridge_config, width, llm_width)
@@ -52,6 +66,15 @@ class AudioEncoder(nn.Module):
 
     encode = forward
 
+    def query_outputs(self, waveform: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Return Q-Former outputs (B, W, n, Q) of ``waveform`` (B, N), before the projection.
+
+        Raises:
+            CheckpointError: there is no bridge.
+            ValueError: too few samples for one window (less than 0.495 s).
+        """
+        return self._require_bridge().query_outputs(self(waveform, padding_mask))
+
     def encode_tokens(self, waveform: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Return what the language model gets of ``waveform`` (B, N): vectors (B, W * n, D).
 
@@ -59,12 +82,15 @@ class AudioEncoder(nn.Module):
             CheckpointError: there is no bridge.
             ValueError: too few samples for one window (less than 0.495 s).
         """
+        tokens: Tensor = self._require_bridge()(self(waveform, padding_mask))
+        return tokens
+
+    def _require_bridge(self) -> Bridge:
         if self.bridge is None:
             raise CheckpointError(
                 "these weights are a BEATs encoder alone: it gives patches, no audio tokens"
             )
-        tokens: Tensor = self.bridge(self(waveform, padding_mask))
-        return tokens
+        return self.bridge
 
 
 def load_audio_tower(
@@ -100,6 +126,8 @@ def load_audio_tower(
     number_format = resolve_dtype(dtype, target, elements(weights))
     state = {name: stored.read().to(target, number_format) for name, stored in weights.items()}
     skeleton.load_state_dict(state, strict=True, assign=True)
+    files = sorted({stored.path for stored in weights.values()})
+    skeleton.provenance = Provenance(source.name, source.revision, fingerprint(files), source.path)
     return skeleton.eval().requires_grad_(False)
 
 
@@ -120,7 +148,8 @@ def random_audio_tower(
 
 def _skeleton(config: NatureLMConfig) -> AudioEncoder:
     parts: Any = config  # its parts are objects after construction, whatever their annotation allows
-    return AudioEncoder(parts.audio_config, parts.bridge_config, parts.text_config.hidden_size)
+    lengths = tuple(parts.padded_lengths_seconds)
+    return AudioEncoder(parts.audio_config, parts.bridge_config, parts.text_config.hidden_size, lengths)
 
 
 def _own(path: Path) -> tuple[AudioEncoder, Weights]:

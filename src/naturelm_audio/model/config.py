@@ -5,6 +5,7 @@ Symbols: N samples, F frames of 10 ms, T time steps of 16 frames, P patches, W w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import AutoConfig, LlamaConfig, PreTrainedConfig
@@ -116,6 +117,23 @@ class BridgeConfig(PreTrainedConfig):
         return round(WINDOW_UNITS_PER_SECOND * self.second_stride)
 
 
+def padded_samples(samples: int, padded_lengths_seconds: Sequence[float]) -> int:
+    """The length in samples to which a clip of ``samples`` is padded: the first of the lengths that holds it.
+
+    Raises:
+        ValueError: the clip is empty or longer than the longest.
+    """
+    if samples < 1:
+        raise ValueError("an audio clip needs at least one sample")
+    for seconds in padded_lengths_seconds:
+        if samples <= round(seconds * SAMPLE_RATE_HZ):
+            return round(seconds * SAMPLE_RATE_HZ)
+    raise ValueError(
+        f"a clip of {samples / SAMPLE_RATE_HZ:g} s is longer than the {padded_lengths_seconds[-1]:g} s that "
+        "this model hears at once: split it into windows"
+    )
+
+
 class NatureLMConfig(PreTrainedConfig):
     """Configuration of the whole model: audio encoder, bridge, any Llama-type LLM and its adapters.
 
@@ -167,15 +185,7 @@ class NatureLMConfig(PreTrainedConfig):
         Raises:
             ValueError: the clip is empty or longer than the model's longest.
         """
-        if samples < 1:
-            raise ValueError("an audio clip needs at least one sample")
-        for seconds in self.padded_lengths_seconds:
-            if samples <= round(seconds * SAMPLE_RATE_HZ):
-                return round(seconds * SAMPLE_RATE_HZ)
-        raise ValueError(
-            f"a clip of {samples / SAMPLE_RATE_HZ:g} s is longer than the {self.max_clip_seconds:g} s that "
-            "this model hears at once: split it into windows"
-        )
+        return padded_samples(samples, self.padded_lengths_seconds)
 
     def audio_tokens(self, samples: int) -> int:
         """How many vectors the LLM gets for ``samples`` samples at 16 kHz, 0 when they are too few.

@@ -22,7 +22,7 @@ LAYERS = [
     "checkpoint.unpickle checkpoint.tensors checkpoint.placement checkpoint.sources checkpoint.layouts",
     "checkpoint.adapters checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading",
     "checkpoint.tower checkpoint sequence",
-    "records marks metadata.* run_files journal formats labels progress generate score pipeline metrics",
+    "records marks metadata.* run_files journal labels formats.* progress generate score pipeline metrics",
     "components matching detections predictions spice scoring scoring_report scoring_command runs beans.* beans_command",
     "train train.questions train.manifest.* train.augment train.data train.settings train.teacher",
     "train.heads train.synthetic train.tokenizer train.build train.batches train.evaluate train.loop",

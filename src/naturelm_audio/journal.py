@@ -24,7 +24,7 @@ from naturelm_audio.files import LineFile, clear_errors
 from naturelm_audio.records import Answer, dump_json
 from naturelm_audio.run_files import START_AGAIN, OutputMode, RunFile, check_place, now
 
-__all__ = ["Journal", "RecordingState", "Source", "read_answers"]
+__all__ = ["Journal", "RecordingState", "Source", "read_answers", "read_states"]
 
 STATUSES = ("begun", "ok", "failed")
 
@@ -47,7 +47,11 @@ RecordingType = TypeVar("RecordingType", bound=Source)
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingState:
-    """One line of the journal: a recording that has begun, or is finished with so many windows and rows."""
+    """One line of the journal: a recording that has begun, or is finished with so many windows and rows.
+
+    The rest is what other formats need to know of it and no row says: its full path, and rate, channels and
+    length as stored. ``frames`` is None where only an estimate is known.
+    """
 
     path: str
     status: Literal["begun", "ok", "failed"]
@@ -55,6 +59,11 @@ class RecordingState:
     mtime_ns: int | None = None
     windows: int | None = None
     rows: int | None = None
+    file: str | None = None
+    sample_rate_hz: int | None = None
+    channels: int | None = None
+    frames: int | None = None
+    duration_seconds: float | None = None
 
     @property
     def finished(self) -> bool:
@@ -199,8 +208,10 @@ class Journal:
         self._rows.append(replace(answer, run_id=self.run_id).to_json())
         self._count(answer)
 
-    def finish(self, recording: Source, *, windows: int, error: str | None = None) -> None:
+    def finish(self, recording: Source, *, windows: int, error: str | None = None, **facts: Any) -> None:
         """Remember that all rows of a recording are on file, and whether one of them is an error.
+
+        ``facts`` are further fields of :class:`RecordingState`.
 
         Raises:
             OutputError: the journal can't be written.
@@ -208,7 +219,7 @@ class Journal:
         self._rows.sync()  # rows reach the disk before the line that vouches for them
         if error is not None:
             self._with_error.add(recording.name)
-        self._set_finished(recording.name, windows=windows, stat=_stat(recording.path))
+        self._set_finished(recording.name, windows=windows, stat=_stat(recording.path), **facts)
 
     def close(self, status: str) -> None:
         """Write times and counts into the run file and let the files go; a full disk is no error here."""
@@ -253,7 +264,7 @@ class Journal:
         self._state = LineFile(self.state_path)
         self._rows.remove_torn_line()
         self._state.remove_torn_line()
-        self._states = _read_states(self.state_path)
+        self._states = read_states(self.state_path)
         for answer in read_answers(self.output):
             self._count(answer)
         self._settle()
@@ -273,7 +284,9 @@ class Journal:
             if not self._is_finished(name):
                 self._set_finished(name, windows=None)
 
-    def _set_finished(self, name: str, *, windows: int | None, stat: Stat = (None, None)) -> None:
+    def _set_finished(
+        self, name: str, *, windows: int | None, stat: Stat = (None, None), **facts: Any
+    ) -> None:
         begun = self._states.get(name)
         size, mtime_ns = (begun.size, begun.mtime_ns) if begun else stat
         self._set(
@@ -284,6 +297,7 @@ class Journal:
                 mtime_ns=mtime_ns,
                 windows=windows,
                 rows=self.rows_on_file.get(name, 0),
+                **facts,
             )
         )
 
@@ -331,8 +345,12 @@ def read_answers(path: str | Path) -> Iterator[Answer]:
             yield answer
 
 
-def _read_states(path: Path) -> dict[str, RecordingState]:
-    """Return the last state of each recording, in the order of their first."""
+def read_states(path: Path) -> dict[str, RecordingState]:
+    """Return the last state of each recording, in the order of their first.
+
+    Raises:
+        OutputError: the file can't be read, or naming the line that is not one of a journal.
+    """
     states: dict[str, RecordingState] = {}
     with clear_errors(path, "read"), open(path, encoding="utf-8", newline="\n") as lines:
         for number, line in enumerate(lines, start=1):

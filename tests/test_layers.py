@@ -29,16 +29,23 @@ LAYERS = [
     "train.yaml_options train.recipe train.stored train.rows train.augmentation train.draws train.collate",
     "train.initial train.schedule train.scoring train.validation train.checkpoints train.sharding",
     "train.arguments train.trainer train.running train.compare train.finetune train.commands_train",
-    "train.commands",
+    "train.commands beans_build.* beans_build_command",
     "train.__main__ cluster serve webapp cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]
 # They import in functions, so that help is quick.
-COMMANDS = {"cli", "scoring_command", "train.__main__", "train.commands", "train.commands_train"}
+COMMANDS = {
+    "cli",
+    "scoring_command",
+    "train.__main__",
+    "train.commands",
+    "train.commands_train",
+    "beans_build_command",
+}
 SURFACES = {"cluster", "serve", "webapp", "cli"}
 # Importable in milliseconds; "" is the package itself.
 LIGHT = {"", "errors", "options", "scoring_command", "train", "cli", "__main__"}
-LIGHT |= {"train.commands", "train.commands_train"}
+LIGHT |= {"beans_build_command", "train.commands", "train.commands_train"}
 # numpy comes with transformers and is what its feature extractors take and return.
 MODEL_MAY_IMPORT = {"torch", "transformers", "numpy"}
 LIGHT_MAY_IMPORT = {"click", "yaml"}

@@ -1,0 +1,129 @@
+"""Any tables of labelled recordings -> one list; annotation files too, to see what was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from naturelm_audio.errors import OptionsError
+from naturelm_audio.recordings import AUDIO_SUFFIXES
+from naturelm_audio.train.manifest.annotations import check_annotations
+from naturelm_audio.train.manifest.event_rows import recordings_of
+from naturelm_audio.train.manifest.events import EventTable, is_event_table, read_events
+from naturelm_audio.train.manifest.examples import Example, split_name
+from naturelm_audio.train.manifest.labelled import Labelled, LabelledTable, read_folders, read_labelled
+from naturelm_audio.train.manifest.problems import ManifestError
+from naturelm_audio.train.manifest.taxonomy import is_scientific, parse_taxon
+
+__all__ = ["Kind", "audio_root_of", "of_splits", "read_recordings", "read_training"]
+
+Kind = Literal["auto", "recordings", "folders", "events"]
+_ANNOTATIONS = (".jsonl", ".ndjson", ".json")
+
+
+def read_recordings(
+    tables: Sequence[str], *, kind: Kind = "auto", root: Path, label_column: str | None = None
+) -> LabelledTable:
+    """Return the recordings of all tables, and the faults of their rows.
+
+    Raises:
+        OptionsError: no table is given, or one is not there.
+        ManifestError: a table can't be read, lacks a column, or there is no recording in any.
+    """
+    if not tables:
+        raise OptionsError("no table of recordings is given: name one or several")
+    for table in tables:
+        if not Path(table).exists():
+            raise OptionsError(f"{table}: there is no such table or folder")
+    found = [_read(Path(table), kind, root, label_column) for table in tables]
+    merged = LabelledTable(
+        tuple(one for table in found for one in table.recordings),
+        tuple(problem for table in found for problem in table.problems),
+    )
+    if not merged.recordings:
+        shown = ", ".join(tables)
+        raise ManifestError(f"{shown}: the table is empty: no row names a recording", merged.problems)
+    return merged
+
+
+def audio_root_of(tables: Sequence[str], given: str | None) -> Path:
+    """Return the folder below which the paths of tables are."""
+    if given:
+        if not Path(given).is_dir():
+            raise OptionsError(f"--audio-root {given}: there is no such folder")
+        return Path(given)
+    first = Path(tables[0]) if tables else Path()
+    return first if first.is_dir() else first.parent
+
+
+def read_training(tables: Sequence[str], root: Path, splits: Sequence[str]) -> list[Labelled]:
+    """Return what models are trained on; rows without a split are.
+
+    Raises:
+        OptionsError: a table is not there.
+        ManifestError: one can't be read.
+    """
+    plain = [table for table in tables if Path(table).suffix.lower() not in _ANNOTATIONS]
+    found = list(read_recordings(plain, root=root).recordings) if plain else []
+    for table in tables:
+        if table not in plain:
+            examples, _ = check_annotations(table, audio_root=root, check_files=False)
+            found += [one for example in examples for one in _of_example(example, table)]
+    return of_splits(found, (*splits, ""))
+
+
+def of_splits(recordings: Sequence[Labelled], splits: Sequence[str]) -> list[Labelled]:
+    """Return recordings of some splits, by any of a split's names; all if none is named.
+
+    Raises:
+        OptionsError: there is no such split.
+    """
+    try:
+        wanted = {split_name(split) for split in splits}
+    except ValueError as error:
+        raise OptionsError(f"splits: {error}") from None
+    return [one for one in recordings if not wanted or one.split in wanted]
+
+
+def _read(table: Path, kind: Kind, root: Path, label_column: str | None) -> LabelledTable:
+    if kind == "auto":
+        kind = _kind_of(table)
+    if kind == "folders":
+        return read_folders(table)
+    if kind == "recordings":
+        return read_labelled(table)
+    events = EventTable()
+    events.extend(read_events(table, root, label_column=label_column))
+    return LabelledTable(tuple(recordings_of(events, table.stem)), tuple(events.problems))
+
+
+def _kind_of(table: Path) -> Kind:
+    """Return what a table is, by what it holds."""
+    if not table.is_dir():
+        return "events" if is_event_table(table) else "recordings"
+    inside = [path for path in table.rglob("*") if path.is_file()]
+    labelled = any(path.suffix.lower() in AUDIO_SUFFIXES and path.parent != table for path in inside)
+    tables = any(path.suffix.lower() in (".txt", ".jsonl") for path in inside)
+    return "folders" if labelled and not tables else "events"
+
+
+def _of_example(example: Example, table: str) -> list[Labelled]:
+    """Return a recording for each file of a row of an annotation file."""
+    known: dict[str, Any] = {name: str(value or "") for name, value in example.metadata.items()}
+    species = known.get("species", "")
+    ranks = {"family": known.get("family", ""), "genus": known.get("genus", "")}
+    return [
+        Labelled(
+            path=path,
+            common_name=known.get("common_name", ""),
+            taxon=parse_taxon(species if is_scientific(species) else "", **ranks),
+            kind=known.get("data_category") or "animal",
+            caption=example.text,
+            recording_id=example.recording_id or path,
+            split=example.split,
+            source=example.source,
+            table=table,
+        )
+        for path in example.paths
+    ]

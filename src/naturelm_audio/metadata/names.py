@@ -118,12 +118,12 @@ def _song_meter(match: re.Match[str]) -> NamedTime | None:
 
 def _soundtrap(match: re.Match[str]) -> NamedTime | None:
     time = _time(f"20{match['date']}", match["clock"])
-    return time and NamedTime(time=time, recorder="soundtrap", prefix=match["prefix"])
+    return NamedTime(time=time, recorder="soundtrap", prefix=match["prefix"]) if time else None
 
 
 def _other(match: re.Match[str]) -> NamedTime | None:
     time = _time(re.sub(r"\D", "", match["date"]), re.sub(r"\D", "", match["clock"]))
-    return time and NamedTime(time=time, prefix=match["prefix"].strip("-_. ") or None)
+    return NamedTime(time=time, prefix=match["prefix"].strip("-_. ") or None) if time else None
 
 
 def _time(date: str, clock: str, fraction: str | None = None) -> datetime | None:

@@ -88,6 +88,8 @@ class RecordingMetadata:
             "latitude": self.latitude,
             "longitude": self.longitude,
             "recorder": self.recorder,
+            "sample_rate": self.sample_rate_hz,
+            "duration_seconds": self.duration_seconds,
             "time_expansion": self.time_expansion if self.time_expansion != 1.0 else None,
             "warnings": self.warnings or None,
         }
@@ -268,13 +270,13 @@ def _joined(
         warnings += _doubts(best, candidates, kind, now)
     if name is not None and name.warning and best is not None and best.source == "filename":
         warnings.append(name.warning)
-    placed = next((found for found in ordered if found.latitude is not None), None)
-    user_placed = known.latitude is not None
+    places: list[KnownRow | Found] = [known, *ordered]
+    placed = next((found for found in places if found.latitude is not None), known)
     return RecordingMetadata(
         start=best.time if best else None,
         time_source=best.source if best else None,
-        latitude=known.latitude if user_placed else placed and placed.latitude,
-        longitude=known.longitude if user_placed else placed and placed.longitude,
+        latitude=placed.latitude,
+        longitude=placed.longitude,
         elevation_m=_first(ordered, "elevation_m"),
         site=known.site,
         make=make,

@@ -32,9 +32,9 @@ def batlogger_time(path: Path) -> Iterator[Found]:
     match = DATE_TIME.search(text)
     if match is None:
         return
-    day, month, year, *clock = (int(part) for part in match.groups())
+    day, month, year, hour, minute, second = (int(part) for part in match.groups())
     try:
-        time = datetime(year, month, day, *clock)
+        time = datetime(year, month, day, hour, minute, second)
     except ValueError:
         yield Found(source="batlogger", warnings=(f"BATLOGGER's {match[0]!r} is no time that exists",))
         return

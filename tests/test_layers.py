@@ -23,13 +23,14 @@ LAYERS = [
     "checkpoint.adapters checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading",
     "checkpoint.tower checkpoint sequence",
     "records marks metadata.* run_files journal labels formats.* progress generate score pipeline metrics",
-    "components matching detections predictions spice scoring scoring_report scoring_command runs beans.* beans_command",
+    "components matching detections predictions spice scored scoring scoring_report scoring_command runs beans.* beans_command",
     "train train.questions train.manifest.* train.augment train.data train.settings train.teacher",
     "train.heads train.synthetic train.tokenizer train.build train.batches train.evaluate train.loop",
     "train.yaml_options train.recipe train.stored train.rows train.augmentation train.draws train.collate",
     "train.initial train.schedule train.scoring train.validation train.checkpoints train.sharding",
     "train.arguments train.trainer train.running train.compare train.finetune train.commands_train",
-    "train.commands beans_build.* beans_build_command",
+    "train.commands beans_build.* beans_build_command spectrograms embeddings.* review.*",
+    "embed_command clips_command",
     "train.__main__ cluster serve webapp cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]
@@ -41,11 +42,13 @@ COMMANDS = {
     "train.commands",
     "train.commands_train",
     "beans_build_command",
+    "clips_command",
+    "embed_command",
 }
 SURFACES = {"cluster", "serve", "webapp", "cli"}
 # Importable in milliseconds; "" is the package itself.
 LIGHT = {"", "errors", "options", "scoring_command", "train", "cli", "__main__"}
-LIGHT |= {"beans_build_command", "train.commands", "train.commands_train"}
+LIGHT |= {"beans_build_command", "clips_command", "embed_command", "train.commands", "train.commands_train"}
 # numpy comes with transformers and is what its feature extractors take and return.
 MODEL_MAY_IMPORT = {"torch", "transformers", "numpy"}
 LIGHT_MAY_IMPORT = {"click", "yaml"}

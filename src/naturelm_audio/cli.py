@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from naturelm_audio.beans_build_command import beans_build
+from naturelm_audio.embed_command import embed
 from naturelm_audio.errors import NatureLMError, OptionsError
 from naturelm_audio.options import (
     BUNDLED_MODEL,
@@ -164,7 +165,7 @@ def infer(cfg_path: str | None, verbose: int, **given: Any) -> int:
     return SOME_FAILED if summary.failed else 0
 
 
-for _command in (score, beans_build, data, train, finetune, train_compare):
+for _command in (score, beans_build, embed, data, train, finetune, train_compare):
     naturelm.add_command(_command)
 
 LATER = {"ignore_unknown_options": True, "allow_extra_args": True}

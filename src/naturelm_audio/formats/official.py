@@ -1,6 +1,5 @@
-"""Pure conversions of result rows into other files; the rows are the truth and a conversion can be repeated.
+"""The form of the official program: one JSON line per recording with the keys ``audio_path`` and ``output``.
 
-So far the official form: one JSON line per recording with the keys ``audio_path`` and ``output``, where
 ``output`` strings all windows together as ``#0.00s - 10.00s#: text``.
 """
 
@@ -13,14 +12,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from naturelm_audio.errors import OutputError
 from naturelm_audio.files import clear_errors, replacing
+from naturelm_audio.formats.about import Recording
+from naturelm_audio.formats.writing import Writer, make_folder
 from naturelm_audio.records import Answer, dump_json
 
 __all__ = [
     "OfficialRow",
     "OfficialWindow",
+    "OfficialWriter",
     "official_paths",
     "official_string",
     "parse_official_string",
@@ -108,11 +111,18 @@ def write_official(
         for name, group in itertools.groupby(answers, key=lambda answer: answer.audio_path):
             rows = list(group)
             for query, file in zip(queries, files, strict=True):
-                mine = [row for row in rows if row.query == query]
-                text = official_string(mine, nominal_window_seconds=nominal_window_seconds)
-                failed = not text and any(row.failed for row in rows)
-                file.write(dump_json({"audio_path": name, "output": None if failed else text}) + "\n")
+                file.write(f"{official_line(name, rows, query, nominal_window_seconds)}\n")
     return paths
+
+
+def official_line(
+    name: str, rows: Sequence[Answer], query: str, nominal_window_seconds: float | None = None
+) -> str:
+    """Return the line of one recording and question, without its line feed."""
+    mine = [row for row in rows if row.query == query]
+    text = official_string(mine, nominal_window_seconds=nominal_window_seconds)
+    failed = not text and any(row.failed for row in rows)
+    return dump_json({"audio_path": name, "output": None if failed else text})
 
 
 def read_official(path: str | Path) -> Iterator[OfficialRow]:
@@ -131,3 +141,35 @@ def read_official(path: str | Path) -> Iterator[OfficialRow]:
             if not isinstance(output, str | None) or not isinstance(row.get("audio_path"), str):
                 raise OutputError(f"{path}, line {number}: not a line with audio_path and output")
             yield OfficialRow(row["audio_path"], output)
+
+
+class OfficialWriter(Writer):
+    """The official form; one file for each question, one line for each recording."""
+
+    name: ClassVar[str] = "official"
+    suffix: ClassVar[str] = ".official.jsonl"
+    only_one_way: ClassVar[bool] = True
+
+    def paths(self) -> Iterator[Path]:
+        """Yield one file for each question."""
+        yield from official_paths(self.combined_path(), len(self.export.queries))
+
+    def start(self) -> None:
+        """Open them."""
+        make_folder(self.combined_path())
+        self._texts = [self._files.enter_context(replacing(path)) for path in self.paths()]
+
+    def begin(self, recording: Recording) -> None:
+        """Take up a recording."""
+        self._answers: list[Answer] = []
+
+    def add(self, answer: Answer) -> None:
+        """Take a row."""
+        self._answers.append(answer)
+
+    def end(self, recording: Recording) -> None:
+        """Write the recording's line into each file."""
+        for query, file in zip(self.export.queries, self._texts, strict=True):
+            self.rows += 1
+            line = official_line(recording.name, self._answers, query, self.options.nominal_window_seconds)
+            file.write(f"{line}\n")

@@ -1,0 +1,90 @@
+"""Darwin Core occurrences (GBIF, OBIS): merged detections of taxa, each a prediction until somebody looks."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import ClassVar, TextIO
+from urllib.parse import quote
+
+from naturelm_audio.formats.annotations import Annotation
+from naturelm_audio.formats.text import csv_rows, one_line
+from naturelm_audio.formats.writing import AnnotationWriter
+from naturelm_audio.records import Answer
+
+__all__ = ["DarwinCoreWriter", "hashed", "identified_by", "occurrence_id"]
+
+# fmt: off
+TERMS = (
+    "occurrenceID", "basisOfRecord", "eventDate", "scientificName", "taxonRank", "decimalLatitude",
+    "decimalLongitude", "geodeticDatum", "coordinateUncertaintyInMeters", "identifiedBy", "dateIdentified",
+    "identificationVerificationStatus", "identificationReferences", "identificationRemarks",
+    "associatedMedia", "recordedBy", "samplingProtocol", "occurrenceStatus",
+)
+# fmt: on
+
+
+def occurrence_id(annotation: Annotation) -> str:
+    """Return an id that a repeated export gives again: a hash of recording, start, question and label."""
+    answer = annotation.answer
+    parts = (
+        answer.audio_path,
+        f"{annotation.start_seconds:.6f}",
+        answer.query,
+        answer.channel,
+        annotation.label,
+    )
+    return hashed("\0".join(map(str, parts)))
+
+
+def hashed(text: str) -> str:
+    """Return 16 letters that stand for a text."""
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def identified_by(answer: Answer) -> str:
+    """Return the model and its revision."""
+    return one_line(" ".join(part for part in (answer.model, answer.model_revision) if part))
+
+
+class DarwinCoreWriter(AnnotationWriter):
+    """One occurrence per merged run of windows with a taxon; what is no taxon has no place here."""
+
+    name: ClassVar[str] = "darwin-core"
+    suffix: ClassVar[str] = ".occurrences.csv"
+    always_merges: ClassVar[bool] = True
+
+    def head(self, file: TextIO) -> None:
+        """Take the file and write the terms."""
+        self._write = csv_rows(file, TERMS)
+
+    def annotation(self, annotation: Annotation) -> None:
+        """Write an occurrence."""
+        if not annotation.scientific_name:
+            self.rows -= 1
+            self.left_out["annotations without a scientific name"] += 1
+            return
+        answer = annotation.answer
+        has_place = answer.latitude is not None and answer.longitude is not None
+        if not has_place or answer.start_time is None:
+            self.left_out["time or place of an occurrence, not known"] += 1
+        values = {
+            "occurrenceID": occurrence_id(annotation),
+            "basisOfRecord": "MachineObservation",
+            "eventDate": "/".join(time for time in (answer.start_time, annotation.end_time) if time),
+            "scientificName": one_line(annotation.scientific_name),
+            "decimalLatitude": f"{answer.latitude:.5f}" if has_place else "",
+            "decimalLongitude": f"{answer.longitude:.5f}" if has_place else "",
+            "geodeticDatum": "EPSG:4326" if has_place else "",
+            "dateIdentified": self.export.run.made_at(answer.run_id),
+            "identificationVerificationStatus": "PredictedByMachine",
+            "identificationReferences": identified_by(answer),
+            "identificationRemarks": "" if annotation.score is None else f"score {annotation.score:.4g}",
+            "associatedMedia": self._link(answer.audio_path),
+            "occurrenceStatus": "present",
+        }
+        self._write([values.get(term, "") for term in TERMS])
+
+    def _link(self, name: str) -> str:
+        """Return the address of the recording, if the user said where recordings are."""
+        root = self.options.media_url
+        return f"{root.rstrip('/')}/{quote(name.rsplit('/', 1)[-1])}" if root else ""

@@ -23,15 +23,16 @@ LAYERS = [
     "checkpoint.adapters checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading",
     "checkpoint.tower checkpoint sequence",
     "records marks metadata.* run_files journal labels formats.* progress generate score pipeline metrics",
-    "components matching detections predictions spice scored scoring scoring_report scoring_command runs beans.* beans_command",
-    "train train.questions train.manifest.* train.augment train.data train.settings train.teacher",
-    "train.heads train.synthetic train.tokenizer train.build train.batches train.evaluate train.loop",
+    "components matching detections predictions spice scored scoring ranking scoring_plot scoring_report",
+    "scoring_files scoring_command runs beans.* beans_command",
+    "train train.manifest.* train.augment train.questions train.scene_options train.data train.teacher",
+    "train.heads train.synthetic train.tokenizer train.build train.evaluate",
     "train.yaml_options train.recipe train.stored train.rows train.augmentation train.draws train.collate",
     "train.initial train.schedule train.scoring train.validation train.checkpoints train.sharding",
-    "train.arguments train.trainer train.running train.compare train.finetune train.commands_train",
-    "train.commands beans_build.* beans_build_command spectrograms embeddings.* review.*",
-    "embed_command clips_command",
-    "train.__main__ cluster serve webapp cli __main__",
+    "train.arguments train.averaging train.callbacks train.resuming train.trainer",
+    "train.learner train.scenes train.scene_validation train.scene_trainer train.scene_runs",
+    "train.running train.compare train.finetune train.commands_train train.commands",
+    "cluster serve webapp cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]
 # They import in functions, so that help is quick.

@@ -71,12 +71,25 @@ def test_blank_lines_and_line_ends_of_windows(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ({**ROW, "prediction": float("nan")}, "prediction is NaN: an empty answer is written as empty text"),
+        ({**ROW, "prediction": "a \ud800"}, r"prediction has half of a character: 'a \ud800'"),
+        ({**ROW, "prediction": None}, "prediction is null: an empty answer is written as empty text"),
+        ({**ROW, "label": 3}, "label is 3, not text: put it in quotes"),
+        ({**ROW, "prediction": "", "error": "audio_empty: no sound"}, "audio_empty: no sound"),
+        ({**ROW, "error": None}, None),
+    ],
+)
+def test_rows_without_an_answer_are_kept_and_say_why(tmp_path, row, error):
+    found, sound = read_predictions(written(tmp_path / "p.jsonl", row, {**ROW, "id": "a2"}))
+    assert (found.error, found.dataset_name, found.id) == (error, "watkins", "a1")
+    assert sound.error is None
+
+
+@pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({**ROW, "prediction": float("nan")}, "line 1: prediction is NaN"),
-        ({**ROW, "prediction": "a \ud800"}, r"line 1: prediction has half of a character: 'a \\ud800'"),
-        ({**ROW, "prediction": None}, "line 1: prediction is null"),
-        ({**ROW, "label": 3}, "line 1: label is 3, not text"),
         ({**ROW, "dataset_name": ["a"]}, "line 1: dataset_name is"),
         ({**ROW, "id": {}}, "line 1: id is"),
         ({"prediction": "a", "label": "b"}, "line 1: has no dataset_name"),

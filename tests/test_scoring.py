@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from naturelm_audio import scoring
 from naturelm_audio.components import Benchmark, Component, beans_zero
-from naturelm_audio.errors import LabelError, OptionsError
+from naturelm_audio.errors import OptionsError
 from naturelm_audio.predictions import Prediction, PredictionsError, check_rows
 from naturelm_audio.scoring import ScoreOptions, score
 from naturelm_audio.spice import SpiceError
@@ -219,46 +219,52 @@ def test_end_tokens_of_captions_are_cut_in_strict_mode_alone():
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "label", "error", "message"),
+    ("name", "text", "label", "message"),
     [
         (
-            "animal",
+            "animals",
             "cat",
-            "cat",
-            PredictionsError,
-            "line 0: dataset_name 'animal' is unknown: did you mean 'animals'",
+            "dog",
+            "line 0: label 'dog' is not one of the 3 labels of animals; the nearest is",
         ),
-        ("animals", "cat", "dog", LabelError, "line 0: label 'dog' is not one of the 3 labels of animals"),
-        ("animals", "cat", " ", LabelError, "line 0: the label is empty"),
-        (
-            "birds",
-            "None",
-            "American Robin, Owl",
-            LabelError,
-            "line 0: label 'Owl' is not one of the 3 labels of birds",
-        ),
+        ("animals", "cat", " ", "line 0: the label is empty"),
+        ("birds", "None", "American Robin, Owl", "line 0: label 'Owl' is not one of the 3 labels of birds"),
     ],
 )
-def test_bad_rows_are_named(name, text, label, error, message):
-    with pytest.raises(error, match=message) as found:
-        score(rows(name, (text, label)), STRICT, ZOO)
-    assert "\n" not in str(found.value)
+def test_a_label_outside_the_list_fails_its_component_alone(name, text, label, message):
+    others = rows("stories", ("a robin sings", "a robin sings"))
+    scores = score(rows(name, (text, label)) + others, STRICT, ZOO)
+    assert [item.name for item in scores.failed] == [name]
+    assert message in (scores[name].reason or "")
+    assert "\n" not in (scores[name].reason or "")
+    assert scores[name].metrics == {scores[name].headline: None}
+    assert scores["stories"].status == "ok"
+    assert not scores.in_full
 
 
-def test_official_mode_leaves_unknown_components_aside_but_says_so():
-    scores = score(rows("what", ("x", "y")) + rows("animals", ("cat", "cat")), OFFICIAL, ZOO)
+@pytest.mark.parametrize("options", [OFFICIAL, STRICT], ids=["official", "strict"])
+def test_unknown_components_are_left_aside_and_listed(options):
+    scores = score(rows("animal", ("x", "y")) + rows("animals", ("cat", "cat")), options, ZOO)
     assert [item.name for item in scores.components] == ["animals"]
-    assert scores.notes == ("unknown component 'what': 1 of 2 rows are not scored",)
+    (note,) = scores.notes
+    assert note.startswith("unknown component 'animal' (f, line 0): 1 of 2 rows are not scored; did you mean")
+    assert scores.unscored == {"animal": 1}
     assert scores.absent == ("birds", "stories")
-    with pytest.raises(PredictionsError, match="'what' is unknown"):
-        score(rows("what", ("x", "y")), OFFICIAL, ZOO)
+    assert not scores.in_full
+    with pytest.raises(
+        PredictionsError, match="line 0: dataset_name 'animal' is unknown: did you mean 'anima"
+    ):
+        score(rows("animal", ("x", "y")), options, ZOO)
 
 
-def test_ids_that_are_there_twice():
-    twice = rows("animals", ("cat", "cat")) * 2
-    with pytest.raises(PredictionsError, match="id 'animals-0' of animals is there already, see line 0"):
-        score([twice[0], Prediction("animals", "cat", "cat", "animals-0", "f, line 7")], STRICT, ZOO)
-    scores = score([twice[0], Prediction("animals", "cat", "cat", "animals-0", "f, line 7")], OFFICIAL, ZOO)
+def test_ids_that_are_there_twice_fail_their_component_in_strict_mode():
+    twice = [*rows("animals", ("cat", "cat")), Prediction("animals", "cat", "cat", "animals-0", "f, line 7")]
+    strict = score(twice + rows("birds", ("American Robin",) * 2), STRICT, ZOO)
+    assert strict["animals"].reason == (
+        "f, line 7: id 'animals-0' of animals is there already, see line 0: keep one of the two"
+    )
+    assert strict["birds"].metrics["F1"] == 1.0
+    scores = score(twice, OFFICIAL, ZOO)
     assert scores.notes == ("animals: 1 rows have an id that was there before",)
     assert scores["animals"].rows == 2
     same_id = check_rows(
@@ -268,6 +274,21 @@ def test_ids_that_are_there_twice():
         ]
     )
     assert len(score(same_id, STRICT, ZOO).components) == 2
+
+
+def test_rows_with_an_error_count_as_wrong_and_are_named():
+    some = [
+        *rows("animals", ("cat", "cat"), ("hen", "hen")),
+        Prediction("animals", "", "cat", "e", "f, 9", "bad"),
+    ]
+    strict, partial, official = (score(some, options, ZOO) for options in (STRICT, PARTIAL, OFFICIAL))
+    assert strict["animals"].metrics["Accuracy"] == pytest.approx(2 / 3)
+    assert (strict["animals"].rows, strict["animals"].errors, strict["animals"].missing) == (2, 1, 1)
+    assert strict.notes == ("animals: 1 of 3 rows have no answer, the first f, 9: bad",)
+    assert partial["animals"].metrics["Accuracy"] == official["animals"].metrics["Accuracy"] == 1.0
+    assert not strict.in_full
+    (failed,) = score(some[2:], STRICT, ZOO).failed
+    assert failed.reason == "none of its 1 rows has an answer"
 
 
 def test_other_names_are_written_as_the_data_has_them():

@@ -8,8 +8,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from naturelm_audio.errors import NatureLMError, OptionsError
-from naturelm_audio.scoring_command import metrics_path, score, score_file
+from naturelm_audio.errors import OptionsError
+from naturelm_audio.scoring_command import metrics_path, score
 
 ROWS = [("One", "One"), ("More", "More"), ("", "One"), ("One", "More")]
 
@@ -79,15 +79,27 @@ def test_a_strict_failure_has_exit_status_3_and_keeps_the_rest(predictions, tmp_
     assert run(predictions, "--mode", "official").return_value == 0
 
 
-def test_official_scores_are_written_where_strict_ones_can_not_be(predictions, tmp_path):
+def test_a_component_that_fails_leaves_the_others_their_scores(predictions, tmp_path):
     with predictions.open("a") as file:
-        file.write('{"dataset_name": "zf-indiv", "prediction": "One", "label": "Two"}\n')
-    with pytest.raises(NatureLMError, match="line 5: label 'Two' is not one of the 2 labels"):
-        score_file(predictions)
-    assert not (tmp_path / "p_metrics.json").exists()
-    done = run(predictions, "--mode", "official")
-    assert done.return_value == 0
-    assert "no strict scores: " in done.stderr
+        file.write('{"dataset_name": "call-type", "prediction": "song", "label": "growl"}\n')
+        file.write('{"dataset_name": "fish", "prediction": "cod", "label": "cod"}\n')
+        file.write('{"dataset_name": "zf-indiv", "prediction": NaN, "label": "One"}\n')
+    done = run(predictions, "--partial")
+    assert done.return_value == 3
+    found = json.loads((tmp_path / "p_metrics.json").read_text())
+    assert found["zf-indiv"]["Accuracy"] == 0.5
+    assert (found["call-type"]["status"], found["fish"]["status"]) == ("failed", "not scored")
+    assert "line 5: label 'growl' is not one of the 2 labels of call-type" in done.stderr
+    assert "unknown component 'fish'" in done.stderr
+    assert "line 7: prediction is NaN" in done.stderr
+    assert run(predictions, "--partial", "--mode", "official").return_value == 0
+
+
+def test_a_plot_is_drawn_if_asked(predictions, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the [eval] extra")
+    assert run(predictions, "--partial", "--plot").return_value == 0
+    assert (tmp_path / "p_metrics_plot.png").read_bytes().startswith(b"\x89PNG")
+    assert "(p_metrics_plot.png)" in (tmp_path / "p_metrics_report.md").read_text()
 
 
 def test_own_benchmarks(predictions, tmp_path):
@@ -101,7 +113,7 @@ def test_b2_metrics_never_replace_predictions(predictions, tmp_path):
     before = predictions.read_bytes()
     for output in (predictions, tmp_path / "other.jsonl", tmp_path / "x.csv"):
         with pytest.raises(OptionsError, match="never replace predictions"):
-            score_file(predictions, output)
+            metrics_path(predictions, output)
     assert predictions.read_bytes() == before
     plain = tmp_path / "plain"
     plain.write_bytes(before)
@@ -112,7 +124,7 @@ def test_b2_metrics_never_replace_predictions(predictions, tmp_path):
 
 def test_a_folder_that_is_not_there(predictions, tmp_path):
     with pytest.raises(OptionsError, match="is not there"):
-        score_file(predictions, tmp_path / "none" / "m.json")
+        metrics_path(predictions, tmp_path / "none" / "m.json")
 
 
 def test_a_second_run_writes_the_same(predictions, tmp_path):

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from naturelm_audio.components import Benchmark, Component
-from naturelm_audio.errors import LabelError
 from naturelm_audio.predictions import Prediction
-from naturelm_audio.scoring import MODES, ScoreOptions, score
+from naturelm_audio.ranking import Ranking, Rankings
+from naturelm_audio.scored import MODES, ScoreOptions
+from naturelm_audio.scoring import score
 from naturelm_audio.scoring_report import details, markdown, metrics_of, provenance, row_lines
 
 ZOO = Benchmark(
@@ -67,7 +68,7 @@ def test_strict_metrics_say_how_they_came_about(outcomes):
 
 
 def test_b3_details_have_everything_and_what_made_it(outcomes, made_by):
-    found = json.loads(json.dumps(details(outcomes, made_by), allow_nan=False))
+    found = json.loads(json.dumps(details(outcomes, Rankings(), made_by), allow_nan=False))
     assert found["provenance"]["predictions_sha256"] == "abc"
     assert found["provenance"]["packages"]["numpy"]
     animals = found["strict"]["components"]["animals"]
@@ -97,7 +98,7 @@ def test_rows_keep_their_order_and_say_what_they_became(outcomes):
 
 
 def test_the_report_has_both_modes_beside_the_published_scores(outcomes, made_by):
-    text = markdown(outcomes, made_by)
+    text = markdown(outcomes, Rankings(), made_by)
     assert text.startswith("# Scores of p.jsonl on zoo\n")
     row = next(line for line in text.splitlines() if line.startswith("| animals | 2 |"))
     assert "| 2 | 4 | Accuracy | 1.0000 |" in row
@@ -110,20 +111,53 @@ def test_the_report_has_both_modes_beside_the_published_scores(outcomes, made_by
 
 
 def test_cider_is_not_put_beside_published_spider(outcomes, made_by):
-    row = next(line for line in markdown(outcomes, made_by).splitlines() if line.startswith("| stories"))
+    row = next(
+        line for line in markdown(outcomes, Rankings(), made_by).splitlines() if line.startswith("| stories")
+    )
     assert "CIDEr" in row
     assert row.endswith("| - | - |")
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_header(outcomes, made_by):
-    tables = [block for block in markdown(outcomes, made_by).split("\n\n") if block.startswith("|")]
+    tables = [
+        block for block in markdown(outcomes, Rankings(), made_by).split("\n\n") if block.startswith("|")
+    ]
     assert len(tables) == 3
     for table in tables:
         assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
 
 
-def test_a_mode_without_scores_is_said(outcomes, made_by):
-    half = {"official": outcomes["official"], "strict": LabelError("label 'x' is unknown")}
-    assert "The strict scores could not be made: label 'x' is unknown" in markdown(half, made_by)
-    assert details(half, made_by)["strict"] == {"error": "label 'x' is unknown"}
-    assert all("strict" not in json.loads(line) for line in row_lines(ROWS, half))
+def test_what_is_not_scored_is_listed(made_by):
+    rows = [
+        *ROWS,
+        Prediction("fish", "cod", "cod", "6", "p, line 6"),
+        Prediction("birds", "", "", "7", "p, 7", "e"),
+    ]
+    scores = {mode: score(rows, ScoreOptions(mode=mode, resamples=9, spice=False), ZOO) for mode in MODES}
+    text = markdown(scores, Rankings(notes=("birds: rankings are not scored: x",)), made_by)
+    section = text.partition("## Not scored, or not in full")[2].partition("## ")[0]
+    assert "unknown component 'fish' (p, line 6): 1 of 7 rows are not scored" in section
+    assert "birds: 1 of 3 rows have no answer, the first p, 7: e" in section
+    assert "birds: rankings are not scored: x" in section
+    assert metrics_of(scores["strict"])["fish"] == {
+        "n": 1,
+        "status": "not scored",
+        "reason": "zoo has no such component",
+    }
+    assert "fish" not in metrics_of(scores["official"])
+    found = details(scores, Rankings(), made_by)
+    assert found["official"]["unknown_components"] == {"fish": 1}
+    *_, error = (json.loads(line) for line in row_lines(rows, scores))
+    assert (error["error"], "strict" in error) == ("e", False)
+
+
+def test_rankings_have_a_table_of_their_own_and_the_plot_its_place(outcomes, made_by):
+    ranking = Ranking(
+        name="animals", rows=2, labels=2, top={"top_1": 0.5}, mean_average_precision=0.75, chance=0.5
+    )
+    text = markdown(outcomes, Rankings({"animals": ranking}), made_by, plot="p.png")
+    assert "| animals | 2 | 2 | 0.5000 | 0.5000 | 0.7500 | - | - | - |" in text
+    assert "![Scores of every component](p.png)" in text
+    assert (
+        metrics_of(outcomes["strict"], Rankings({"animals": ranking}))["animals"]["ranking"]["top_1"] == 0.5
+    )

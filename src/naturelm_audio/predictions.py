@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from naturelm_audio.errors import NatureLMError
 
@@ -31,7 +31,8 @@ class PredictionsError(NatureLMError):
 class Prediction:
     """One row: what a model answered to one clip of a component, and the right answer.
 
-    ``where`` names the row in messages.
+    ``where`` names the row in messages. ``error`` says why there is no answer: the model failed, or the row
+    has something that is no text.
     """
 
     dataset_name: str
@@ -39,6 +40,7 @@ class Prediction:
     label: str
     id: str | None = None
     where: str = ""
+    error: str | None = None
 
 
 def read_predictions(path: str | Path) -> list[Prediction]:
@@ -46,9 +48,11 @@ def read_predictions(path: str | Path) -> list[Prediction]:
 
     UTF-8 with or without a mark, or UTF-16 with one.
 
+    A row whose prediction or label is not text is kept with an ``error``, as is one that says so itself.
+
     Raises:
-        PredictionsError: the file is not there, is empty, lacks a column, or a row has something that is not
-            text; the message names the row.
+        PredictionsError: the file is not there, is empty, lacks a column, or a row can't be made out; the
+            message names the row.
     """
     path = Path(path)
     try:
@@ -129,18 +133,22 @@ def _prediction(record: Mapping[str, Any], where: str) -> Prediction:
     missing = [name for name in COLUMNS if name not in record]
     if missing:
         raise PredictionsError(f"{where}: has no {', '.join(missing)}")
-    for name in COLUMNS:
-        if not isinstance(record[name], str) or not _is_unicode(record[name]):
-            _refuse(name, record[name], where)
+    faults = {name: fault for name in COLUMNS if (fault := _fault(record[name]))}
     identity = record.get("id")
-    if identity is not None and not isinstance(identity, str | int):
-        _refuse("id", identity, where)
+    if identity is not None and (not isinstance(identity, str | int) or isinstance(identity, bool)):
+        faults["id"] = f"is {str(identity)[:40]}, not text: put it in quotes"
+    for name in ("dataset_name", "id"):
+        if name in faults:  # without them nobody knows what the row belongs to
+            raise PredictionsError(f"{where}: {name} {faults[name]}")
+    said = record.get("error")
+    fault = next((f"{name} {fault}" for name, fault in faults.items()), None)
     return Prediction(
         record["dataset_name"].strip(),
-        record["prediction"],
-        record["label"],
+        "" if "prediction" in faults else record["prediction"],
+        "" if "label" in faults else record["label"],
         None if identity in (None, "") else str(identity),
         where,
+        said if isinstance(said, str) and said.strip() else fault,
     )
 
 
@@ -149,11 +157,10 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _refuse(name: str, value: Any, where: str) -> NoReturn:
+def _fault(value: Any) -> str | None:
+    """What is wrong with a value that should be text."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        found = f"is {'null' if value is None else 'NaN'}: an empty answer is written as empty text"
-    elif isinstance(value, str):
-        found = f"has half of a character: {value[:40]!a}"
-    else:
-        found = f"is {str(value)[:40]}, not text: put it in quotes"
-    raise PredictionsError(f"{where}: {name} {found}")
+        return f"is {'null' if value is None else 'NaN'}: an empty answer is written as empty text"
+    if not isinstance(value, str):
+        return f"is {str(value)[:40]}, not text: put it in quotes"
+    return None if _is_unicode(value) else f"has half of a character: {value[:40]!a}"

@@ -131,7 +131,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def compare_settings(stored: Mapping[str, Any], now: Mapping[str, Any], output: Path, prefix: str = "") -> None:
+def compare_settings(
+    stored: Mapping[str, Any], now: Mapping[str, Any], output: Path, prefix: str = ""
+) -> None:
     """Raise an error that names the first setting that differs.
 
     Raises:

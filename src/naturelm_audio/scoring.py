@@ -10,15 +10,15 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from naturelm_audio import metrics
 from naturelm_audio.components import Benchmark, Component, beans_zero
 from naturelm_audio.detections import confused, f1_range_of_ties, label_table
-from naturelm_audio.errors import LabelError, OptionsError
+from naturelm_audio.errors import LabelError
 from naturelm_audio.labels import END_TOKENS, LabelSet, cut, is_none
 from naturelm_audio.matching import (
     FARTHEST,
@@ -29,97 +29,23 @@ from naturelm_audio.matching import (
     strict_answers,
     strict_labels,
 )
-from naturelm_audio.metrics import ClassScore
 from naturelm_audio.predictions import Prediction, PredictionsError
+from naturelm_audio.scored import MODES, ComponentScore, ScoreOptions, Scores
 from naturelm_audio.spice import SpiceError, spice_scores
 
 __all__ = ["MODES", "ComponentScore", "ScoreOptions", "Scores", "score"]
 
-Mode = Literal["official", "strict"]
-MODES: tuple[Mode, ...] = ("official", "strict")
 NO_RANKING = "answers are yes or no, so mAP tells nothing of a ranking"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreOptions:
-    """How to score.
-
-    ``partial`` scores the rows that are there alone; without it, strict mode counts missing rows as wrong.
-    ``spice`` asks for SPIDEr, which needs Java. Intervals are of ``resamples`` draws from ``seed``.
-
-    Raises:
-        OptionsError: a value is out of range.
-    """
-
-    mode: Mode = "strict"
-    partial: bool = False
-    spice: bool = True
-    resamples: int = 1000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise OptionsError(f"mode must be official or strict, not {self.mode!r}")
-        if self.resamples < 1:
-            raise OptionsError(f"resamples must be at least 1, not {self.resamples}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComponentScore:
-    """The scores of one component.
-
-    ``metrics`` has the official names; ``rows_alone`` the same before missing rows were counted as wrong.
-    ``interval`` is that of ``headline``. ``reason`` says why ``status`` is failed, or a value is None.
-    """
-
-    name: str
-    task: str
-    rows: int
-    expected: int | None
-    headline: str
-    metrics: Mapping[str, float | None]
-    rows_alone: Mapping[str, float | None] = field(default_factory=dict)
-    status: Literal["ok", "failed"] = "ok"
-    reason: str | None = None
-    interval: tuple[float, float] | None = None
-    extras: Mapping[str, Any] = field(default_factory=dict)
-    classes: tuple[ClassScore, ...] = ()
-    confusion: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    answers: tuple[Answered, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def missing(self) -> int:
-        """How many rows of the component are not there."""
-        return max((self.expected or self.rows) - self.rows, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """All components of a file in the benchmark's order; ``absent`` are those without a row."""
-
-    options: ScoreOptions
-    benchmark: Benchmark
-    components: tuple[ComponentScore, ...]
-    absent: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def failed(self) -> tuple[ComponentScore, ...]:
-        """Components without their headline score."""
-        return tuple(component for component in self.components if component.status == "failed")
-
-    def __getitem__(self, name: str) -> ComponentScore:
-        return next(component for component in self.components if component.name == name)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A component with its rows."""
+    """A component with its rows, those with an error apart."""
 
     component: Component
     rows: Sequence[Prediction]
     options: ScoreOptions
+    errors: Sequence[Prediction] = ()
 
     @property
     def strict(self) -> bool:
@@ -128,6 +54,11 @@ class _Part:
     @property
     def texts(self) -> list[str]:
         return [row.prediction for row in self.rows]
+
+    @property
+    def expected(self) -> int | None:
+        there = len(self.rows) + len(self.errors)
+        return max(self.component.rows or 0, there) if self.component.rows or self.errors else None
 
     def rng(self) -> np.random.Generator:
         return np.random.default_rng([self.options.seed, zlib.crc32(self.component.name.encode())])
@@ -138,7 +69,8 @@ class _Part:
             name=self.component.name,
             task=self.component.task,
             rows=len(self.rows),
-            expected=self.component.rows,
+            expected=self.expected,
+            errors=len(self.errors),
             metrics=scores,
             rows_alone=scores,
             **given,
@@ -155,22 +87,32 @@ def score(
         options: strict by default.
         benchmark: BEANS-Zero by default.
 
+    A component that can't be scored is there with its reason: in strict mode also one with an id that is
+    there twice, or with a gold label that is not in its list.
+
     Raises:
-        PredictionsError: there are no rows; in strict mode also an unknown component or an id that is there
-            twice; in official mode only components that are unknown.
-        LabelError: in strict mode, a gold label that is not in its component's list.
+        PredictionsError: there are no rows, or none of a component that is known.
     """
     options, benchmark = options or ScoreOptions(), benchmark or beans_zero()
-    parts, notes = _parts(rows, options, benchmark)
-    scored = tuple(_score_part(part) for part in parts)
+    parts, unknown = _parts(rows, options, benchmark)
+    notes = [_unknown_note(some, len(rows), benchmark) for some in unknown.values()]
+    for part in parts:
+        notes.extend(_notes(part))
     there = {part.component.name for part in parts}
-    absent = tuple(component.name for component in benchmark if component.name not in there)
-    return Scores(options=options, benchmark=benchmark, components=scored, absent=absent, notes=tuple(notes))
+    return Scores(
+        options=options,
+        benchmark=benchmark,
+        components=tuple(_score_part(part) for part in parts),
+        absent=tuple(component.name for component in benchmark if component.name not in there),
+        unscored={name: len(some) for name, some in unknown.items()},
+        notes=tuple(notes),
+    )
 
 
 def _parts(
     rows: Sequence[Prediction], options: ScoreOptions, benchmark: Benchmark
-) -> tuple[list[_Part], list[str]]:
+) -> tuple[list[_Part], dict[str, list[Prediction]]]:
+    """Components with their rows, and rows of unknown ones by name."""
     if not rows:
         raise PredictionsError("there are no predictions to score")
     groups: dict[str, list[Prediction]] = {}
@@ -179,40 +121,67 @@ def _parts(
         component = benchmark.find(row.dataset_name)
         home = unknown if component is None else groups
         home.setdefault(component.name if component else row.dataset_name, []).append(row)
+    if not groups:
+        first = next(iter(unknown.values()))[0]
+        raise PredictionsError(
+            f"{first.where}: dataset_name {first.dataset_name!r} is unknown: "
+            f"{benchmark.closest(first.dataset_name)}"
+        )
+    parts = []
+    for item in benchmark:
+        some = groups.get(item.name, [])
+        sound, faulty = [row for row in some if not row.error], [row for row in some if row.error]
+        if some:
+            parts.append(_Part(item, sound, options, faulty))
+    return parts, unknown
+
+
+def _unknown_note(some: Sequence[Prediction], rows: int, benchmark: Benchmark) -> str:
+    name = some[0].dataset_name
+    return (
+        f"unknown component {name!r} ({some[0].where}): {len(some):,} of {rows:,} rows are not scored; "
+        f"{benchmark.closest(name)}"
+    )
+
+
+def _notes(part: _Part) -> list[str]:
+    """What is odd about the rows of a component."""
+    name, there, known = part.component.name, len(part.rows) + len(part.errors), part.component.rows
     notes = []
-    for name, some in unknown.items():
-        if options.mode == "strict" or not groups:
-            raise PredictionsError(
-                f"{some[0].where}: dataset_name {name!r} is unknown: {benchmark.closest(name)}"
-            )
-        notes.append(f"unknown component {name!r}: {len(some):,} of {len(rows):,} rows are not scored")
-    parts = [_Part(item, groups[item.name], options) for item in benchmark if item.name in groups]
-    for part in parts:
-        notes.extend(_doubles(part))
-        if part.component.rows and len(part.rows) > part.component.rows:
-            there, known = len(part.rows), part.component.rows
-            notes.append(f"{part.component.name}: {there:,} rows where the benchmark has {known:,}")
-    return parts, notes
+    if part.errors:
+        first = part.errors[0]
+        notes.append(
+            f"{name}: {len(part.errors):,} of {there:,} rows have no answer, the first {first.where}: "
+            f"{first.error}"
+        )
+    again = [] if part.strict else _doubles(part)
+    if again:
+        notes.append(f"{name}: {len(again)} rows have an id that was there before")
+    if known and there > known:
+        notes.append(f"{name}: {there:,} rows where the benchmark has {known:,}")
+    return notes
 
 
-def _doubles(part: _Part) -> list[str]:
-    """A note on ids that are there twice, which strict mode refuses."""
+def _doubles(part: _Part) -> list[tuple[Prediction, Prediction]]:
+    """Rows whose id was there before, each with the row that had it first."""
     first: dict[str, Prediction] = {}
-    again = 0
-    for row in part.rows:
-        if row.id is not None and first.setdefault(row.id, row) is not row:
-            again += 1
-            if part.strict:
-                raise PredictionsError(
-                    f"{row.where}: id {row.id!r} of {part.component.name} is there already, see "
-                    f"{first[row.id].where.rpartition(', ')[2]}: keep one of the two"
-                )
-    return [f"{part.component.name}: {again} rows have an id that was there before"] if again else []
+    return [
+        (row, first[row.id])
+        for row in [*part.rows, *part.errors]
+        if row.id is not None and first.setdefault(row.id, row) is not row
+    ]
 
 
 def _score_part(part: _Part) -> ComponentScore:
     by_task = {"classification": _classification, "detection": _detection, "captioning": _captioning}
-    scored = by_task[part.component.task](part)
+    try:
+        if part.strict:
+            _refuse_doubles(part)
+        if not part.rows:
+            raise PredictionsError(f"none of its {len(part.errors):,} rows has an answer")
+        scored = by_task[part.component.task](part)
+    except (LabelError, PredictionsError) as error:
+        return part.result({part.component.headline: None}, status="failed", reason=str(error))
     if not part.strict or part.options.partial or not scored.missing:
         return scored
     share = scored.rows / (scored.rows + scored.missing)
@@ -224,6 +193,14 @@ def _score_part(part: _Part) -> ComponentScore:
         else (scored.interval[0] * share, scored.interval[1] * share),
         notes=(*scored.notes, f"the {scored.missing:,} missing rows count as wrong"),
     )
+
+
+def _refuse_doubles(part: _Part) -> None:
+    for row, before in _doubles(part):
+        raise PredictionsError(
+            f"{row.where}: id {row.id!r} of {part.component.name} is there already, see "
+            f"{before.where.rpartition(', ')[2]}: keep one of the two"
+        )
 
 
 def _answers(part: _Part) -> tuple[list[Answered], LabelSet, list[str]]:

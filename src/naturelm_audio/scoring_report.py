@@ -12,24 +12,33 @@ from typing import Any
 
 from naturelm_audio import __version__
 from naturelm_audio.components import Component
-from naturelm_audio.errors import NatureLMError
 from naturelm_audio.predictions import Prediction
+from naturelm_audio.ranking import Rankings
 from naturelm_audio.records import dump_json
-from naturelm_audio.scoring import ComponentScore, Scores
+from naturelm_audio.scored import ComponentScore, Scores
 
-__all__ = ["Outcome", "details", "markdown", "metrics_of", "provenance", "row_lines"]
+__all__ = ["details", "markdown", "metrics_of", "provenance", "row_lines"]
 
-Outcome = Scores | NatureLMError  # of one mode
 OURS = "NatureLM-audio"  # the published model that the report compares with
 CONFUSIONS_SHOWN = 5
 PACKAGES = ("numpy", "torch", "rapidfuzz")
 
 
-def metrics_of(scores: Scores) -> dict[str, dict[str, Any]]:
-    """Return component -> its metrics under the official names; strict mode adds how they came about."""
+def metrics_of(scores: Scores, rankings: Rankings | None = None) -> dict[str, dict[str, Any]]:
+    """Return component -> its metrics under the official names.
+
+    Strict mode adds how they came about, those of label rankings apart, and what was not scored.
+    """
     if scores.options.mode == "official":
         return {item.name: dict(item.metrics) for item in scores.components}
-    return {item.name: {**item.metrics, **_account(item), **item.extras} for item in scores.components}
+    found = {item.name: {**item.metrics, **_account(item), **item.extras} for item in scores.components}
+    for name, ranking in (rankings.components if rankings else {}).items():
+        found[name]["ranking"] = ranking.to_mapping()
+    reason = f"{scores.benchmark.name} has no such component"
+    unscored = {
+        name: {"n": rows, "status": "not scored", "reason": reason} for name, rows in scores.unscored.items()
+    }
+    return found | unscored
 
 
 def _account(item: ComponentScore) -> dict[str, Any]:
@@ -37,6 +46,7 @@ def _account(item: ComponentScore) -> dict[str, Any]:
     return {
         "n": item.rows,
         "n_expected": item.expected,
+        "n_errors": item.errors,
         "status": item.status,
         "reason": item.reason,
         "interval_95": list(item.interval) if item.interval else None,
@@ -45,17 +55,20 @@ def _account(item: ComponentScore) -> dict[str, Any]:
     }
 
 
-def details(outcomes: Mapping[str, Outcome], made_by: Mapping[str, Any]) -> dict[str, Any]:
+def details(scores: Mapping[str, Scores], rankings: Rankings, made_by: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything of all modes: scores, counts per class, confusions, notes, and what made them."""
-    return {"provenance": dict(made_by), **{mode: _mode_details(item) for mode, item in outcomes.items()}}
+    return {
+        "provenance": dict(made_by),
+        **{mode: _mode_details(item) for mode, item in scores.items()},
+        "ranking": {name: ranking.to_mapping() for name, ranking in rankings.components.items()},
+    }
 
 
-def _mode_details(outcome: Outcome) -> dict[str, Any]:
-    if isinstance(outcome, NatureLMError):
-        return {"error": str(outcome)}
+def _mode_details(outcome: Scores) -> dict[str, Any]:
     return {
         "components": {item.name: _component_details(item) for item in outcome.components},
         "components_without_rows": list(outcome.absent),
+        "unknown_components": dict(outcome.unscored),
         "notes": list(outcome.notes),
     }
 
@@ -114,25 +127,24 @@ def _version(package: str) -> str | None:
         return None
 
 
-def row_lines(rows: Sequence[Prediction], outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+def row_lines(rows: Sequence[Prediction], scores: Mapping[str, Scores]) -> Iterator[str]:
     """Return a JSON line for every row in the file's order, with the label it became in each mode."""
-    answers: dict[tuple[str, str], Iterator[Any]] = {}
-    for mode, outcome in outcomes.items():
-        if isinstance(outcome, Scores):
-            for item in outcome.components:
-                answers[mode, item.name] = iter(item.answers)
-    benchmarks = [outcome.benchmark for outcome in outcomes.values() if isinstance(outcome, Scores)]
+    answers = {
+        (mode, item.name): iter(item.answers) for mode, one in scores.items() for item in one.components
+    }
+    benchmark = next(iter(scores.values())).benchmark
     for row in rows:
-        component = benchmarks[0].find(row.dataset_name) if benchmarks else None
+        component = benchmark.find(row.dataset_name)
         name = component.name if component else row.dataset_name
         line: dict[str, Any] = {
             "dataset_name": name,
             "id": row.id,
             "label": row.label,
             "prediction": row.prediction,
+            **({"error": row.error} if row.error else {}),
         }
-        for mode in outcomes:
-            answer = next(answers.get((mode, name), iter(())), None)
+        for mode in scores:
+            answer = None if row.error else next(answers.get((mode, name), iter(())), None)
             if answer is not None:
                 line[mode] = {"label": answer.label, "distance": answer.distance}
                 line[mode] |= (
@@ -141,24 +153,33 @@ def row_lines(rows: Sequence[Prediction], outcomes: Mapping[str, Outcome]) -> It
         yield dump_json(line)
 
 
-def markdown(outcomes: Mapping[str, Outcome], made_by: Mapping[str, Any]) -> str:
-    """Return the report: scores of all modes beside the published ones, and what to know about them."""
-    scored = {mode: outcome for mode, outcome in outcomes.items() if isinstance(outcome, Scores)}
+def markdown(
+    scores: Mapping[str, Scores],
+    rankings: Rankings,
+    made_by: Mapping[str, Any],
+    *,
+    plot: str | None = None,
+) -> str:
+    """Return the report: scores of all modes beside the published ones, and what to know about them.
+
+    Args:
+        scores: by mode.
+        rankings: of labels.
+        made_by: names and values, for the last section.
+        plot: file name of an image beside the report.
+    """
     sections = [
         f"# Scores of {made_by['predictions']} on {made_by['benchmark']}",
         f"{made_by['rows']:,} predictions. *official* repeats the published scorer, *strict* is complete "
         "and the same for every order of rows. Intervals are 95 % over resampled rows.",
-        *(
-            f"The {mode} scores could not be made: {error}"
-            for mode, error in outcomes.items()
-            if mode not in scored
-        ),
-        _score_table(scored),
-        _source(scored),
-        _listed("Missing", _missing(scored)),
-        _answer_table(scored),
-        _ranking_table(scored),
-        _listed("Most frequent mistakes", _mistakes(scored)),
+        _score_table(scores),
+        _source(scores),
+        f"![Scores of every component]({plot})" if plot else "",
+        _listed("Not scored, or not in full", _not_in_full(scores, rankings)),
+        _answer_table(scores),
+        _detection_table(scores),
+        _ranking_table(rankings),
+        _listed("Most frequent mistakes", _mistakes(scores)),
         _listed("Made by", [f"{name}: {_plain(value)}" for name, value in made_by.items()]),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -228,7 +249,7 @@ def _source(scored: Mapping[str, Scores]) -> str:
     return f"Published scores: {source}" if source else ""
 
 
-def _missing(scored: Mapping[str, Scores]) -> list[str]:
+def _not_in_full(scored: Mapping[str, Scores], rankings: Rankings) -> list[str]:
     lines: dict[str, None] = {}
     for mode, scores in scored.items():
         short = [
@@ -242,11 +263,20 @@ def _missing(scored: Mapping[str, Scores]) -> list[str]:
         lines.update(dict.fromkeys(scores.notes))
         if scores.absent:
             lines[f"components without a row: {', '.join(scores.absent)}"] = None
-    return list(lines)
+    return [*lines, *rankings.notes]
 
 
 def _answer_table(scored: Mapping[str, Scores]) -> str:
-    header = ["component", "mode", "exact match", "within 5 edits", "empty", "tied", "range over ties"]
+    header = [
+        "component",
+        "mode",
+        "exact match",
+        "within 5 edits",
+        "empty",
+        "tied",
+        "errors",
+        "range over ties",
+    ]
     rows = [
         [
             item.name,
@@ -255,6 +285,7 @@ def _answer_table(scored: Mapping[str, Scores]) -> str:
             _figure(item.extras.get("accuracy_within_5_edits")),
             str(item.extras.get("empty_answers", 0)),
             str(item.extras.get("tied_answers", 0)),
+            str(item.errors),
             _range(item.extras.get("accuracy_range_of_ties") or item.extras.get("f1_range_of_ties")),
         ]
         for mode, scores in scored.items()
@@ -268,7 +299,7 @@ def _range(bounds: Sequence[float] | None) -> str:
     return f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else "-"
 
 
-def _ranking_table(scored: Mapping[str, Scores]) -> str:
+def _detection_table(scored: Mapping[str, Scores]) -> str:
     header = [
         "component",
         "mode",
@@ -297,6 +328,31 @@ def _ranking_table(scored: Mapping[str, Scores]) -> str:
         "of rows."
     )
     return f"## Detection\n\n{hint}\n\n{_grid(header, rows)}" if rows else ""
+
+
+def _ranking_table(rankings: Rankings) -> str:
+    if not rankings.components:
+        return ""
+    depths = sorted({depth for item in rankings.components.values() for depth in item.top})
+    header = ["component", "rows", "labels", *(depth.replace("_", " ") for depth in depths)]
+    header += ["chance", "mAP", "calibration error", "with temperature", "temperature"]
+    rows = []
+    for item in rankings.components.values():
+        error, fitted = (item.calibration.get(f"calibration_error{kind}") for kind in ("", "_fitted"))
+        temperature = item.calibration.get("temperature")
+        rows.append(
+            [item.name, f"{item.rows:,}", f"{item.labels:,}"]
+            + [_figure(item.top.get(depth)) for depth in depths]
+            + [_figure(item.chance), _figure(item.mean_average_precision)]
+            + [_figure(error), _figure(fitted), "-" if temperature is None else f"{temperature:.2f}"]
+        )
+    hint = (
+        "Every label of the component is scored by the likelihood of the whole answer (the sum over its "
+        "tokens and the end of the turn), and the likeliest comes first. Detection: rows with a label; top k "
+        "has one of theirs. A calibration error of 0.1 means that a stated 80 % is right 70 or 90 times of "
+        "100; each half of the rows gets the temperature that fits the other half."
+    )
+    return f"## Label ranking\n\n{hint}\n\n{_grid(header, rows)}"
 
 
 def _mistakes(scored: Mapping[str, Scores]) -> list[str]:

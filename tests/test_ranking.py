@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from naturelm_audio.components import Benchmark, Component
+from naturelm_audio.ranking import rank, read_rankings
+
+ANIMALS = Component(
+    name="animals", task="classification", labels=("hen", "cat", "owl", "Beluga, White Whale")
+)
+BIRDS = Component(name="birds", task="detection", labels=("Robin", "Wren"))
+ZOO = Benchmark(name="zoo", components={"animals": ANIMALS, "birds": BIRDS})
+
+
+def test_top_k_and_average_precision_by_hand():
+    scores = np.log([[0.7, 0.1, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
+    found = rank(ANIMALS, ["hen", "cat", "Beluga, White Whale"], scores)
+    assert found.top == pytest.approx({"top_1": 2 / 3, "top_3": 1.0})
+    assert (found.rows, found.labels, found.chance) == (3, 4, 0.25)
+    # Each of the three labels with a row has the highest score there: hen 0.7, cat 0.3, whale 0.4.
+    assert found.mean_average_precision == 1.0
+    assert found.calibration == {}
+
+
+def test_detection_leaves_rows_without_a_label_out_of_top_k_alone():
+    scores = np.log([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.1, 0.2, 0.7], [0.5, 0.4, 0.1]])
+    found = rank(BIRDS, ["Robin", "None", "Wren", "Wren, Robin"], scores)
+    assert (found.rows, found.labels) == (3, 2)
+    assert found.top == {"top_1": 1.0}
+    assert found.chance == pytest.approx((0.5 + 0.5 + 1.0) / 3)
+    # Robin: rows 1 and 4 lead. Wren: 4 (0.4), 1 (0.3, wrong), then 2 and 3 are tied.
+    assert found.mean_average_precision == pytest.approx((1.0 + (0.5 * 1.0 + 0.5 * 2 / 4)) / 2)
+
+
+def test_rows_whose_label_is_not_in_the_list():
+    assert rank(BIRDS, ["None", "Owl"], np.zeros((2, 3))) is None
+
+
+@given(st.integers(0, 100), st.permutations(range(40)))
+def test_b5_any_order_of_rows_gives_the_same(seed, order):
+    draw = np.random.default_rng(seed)
+    gold = [ANIMALS.labels[one] for one in draw.integers(0, 4, 40)]
+    scores = np.round(draw.normal(size=(40, 4)), 1)
+    first, second = rank(ANIMALS, gold, scores), rank(ANIMALS, [gold[one] for one in order], scores[order])
+    assert first.top == second.top
+    assert first.mean_average_precision == pytest.approx(second.mean_average_precision, abs=1e-12)
+
+
+def test_a_temperature_mends_what_is_too_sure():
+    draw = np.random.default_rng(0)
+    scores = draw.normal(size=(2000, 4))
+    likely = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    gold = [ANIMALS.labels[draw.choice(4, p=row)] for row in likely]
+    true, sure = rank(ANIMALS, gold, scores).calibration, rank(ANIMALS, gold, 5 * scores).calibration
+    assert true["calibration_error"] < 0.05
+    assert sure["calibration_error"] > 0.25
+    assert sure["calibration_error_fitted"] < 0.05
+    assert sure["temperature"] == pytest.approx(5, rel=0.2)
+
+
+def written(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_rankings_of_a_file(tmp_path):
+    row = {
+        "dataset_name": "birds",
+        "prediction": "x",
+        "label": "Robin",
+        "log_likelihoods": [-1.0, -2.0, -3.0],
+    }
+    path = written(
+        tmp_path / "p.jsonl",
+        row,
+        {**row, "dataset_name": "what"},
+        {"dataset_name": "birds", "prediction": "x", "label": "Wren"},
+        {**row, "dataset_name": "animals", "label": "hen"},
+    )
+    found = read_rankings(path, ZOO)
+    assert list(found.components) == ["birds"]
+    assert found.components["birds"].to_mapping()["top_1"] == 1.0
+    assert found.notes == (
+        f"animals: rankings are not scored: {path}, line 4: log_likelihoods are not a number for each of its "
+        "labels",
+    )
+    assert read_rankings(written(tmp_path / "q.jsonl", {"prediction": "x"}), ZOO).components == {}
+    assert read_rankings(tmp_path / "p.csv", ZOO).components == {}
+
+
+def test_rankings_without_a_known_label_are_said(tmp_path):
+    row = {"dataset_name": "birds", "prediction": "x", "label": "None", "log_likelihoods": [-1.0, -2.0, -3.0]}
+    found = read_rankings(written(tmp_path / "p.jsonl", row), ZOO)
+    assert found.notes == ("birds: rankings are not scored: no row has a label of the list",)

@@ -94,11 +94,15 @@ class LabelScorer:
         self.labels = tuple(labels)
         self._generator = generator
         model = generator.model
-        if tokens_at_once is None:
-            fitting = LOGITS_AT_ONCE // model.get_input_embeddings().weight.shape[0]
-            tokens_at_once = min(max(fitting, SMALLEST_PASS), TOKENS_AT_ONCE)
+        fitting = LOGITS_AT_ONCE // int(model.config.text_config.vocab_size)
+        at_once = tokens_at_once or min(max(fitting, SMALLEST_PASS), TOKENS_AT_ONCE)
         ids = [_label_ids(model.tokenizer, label, model.config.end_symbol) for label in self.labels]
-        self._trees = [_tree(ids, places, model.device) for places in _packed(ids, tokens_at_once)]
+        self._trees = [_tree(ids, places, model.device) for places in _packed(ids, at_once)]
+
+    @property
+    def token_count(self) -> int:
+        """Tokens that go through the language model for each request, besides its prompt."""
+        return sum(len(tree.tokens) for tree in self._trees)
 
     @torch.inference_mode()
     def log_likelihoods(self, requests: Sequence[Request]) -> list[np.ndarray]:
@@ -219,7 +223,8 @@ def _packed(ids: Sequence[tuple[int, ...]], tokens_at_once: int) -> Iterator[lis
     Sorted, so that labels with a common start are neighbours and the trees don't depend on the list's order.
     """
     packed: list[int] = []
-    tokens, before = 0, ()
+    tokens = 0
+    before: tuple[int, ...] = ()
     for place in sorted(range(len(ids)), key=ids.__getitem__):
         branch = ids[place][:-1]
         new = len(branch) - _common(before, branch)

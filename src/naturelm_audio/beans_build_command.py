@@ -93,7 +93,9 @@ def _options(cfg_path: str | None, given: dict[str, Any]) -> BuildOptions:
 
     options = stages_from_yaml(BuildOptions, cfg_path)[0] if cfg_path else BuildOptions()
     changes: dict[str, Any] = {
-        name: value for name, value in given.items() if value not in (None, (), False) and name in _FIELDS
+        name: value
+        for name, value in given.items()
+        if name in _FIELDS and value is not None and value is not False and value != ()
     }
     if given["rules"]:
         changes["components"] = tuple(component_of(rule) for rule in given["rules"])

@@ -38,6 +38,7 @@ class _Shard:
     rows: tuple[tuple[str, Example], ...]
     created_at: str
     format: Literal["parquet", "arrow"]
+    schema: Any
 
 
 def write_rows(
@@ -71,6 +72,7 @@ def write_rows(
             tuple(rows[start : start + rows_per_shard]),
             created_at,
             format,
+            features.arrow_schema,
         )
         for number, start in enumerate(starts)
     ]
@@ -96,19 +98,18 @@ def _write(shard: _Shard) -> int:
     import pyarrow
     import pyarrow.parquet
 
-    schema = _features().arrow_schema
     temporary = shard.path.with_name(f".{shard.path.name}.tmp")
     with clear_errors(shard.path):
         try:
             if shard.format == "parquet":
                 # Sound hardly gets smaller, so it is kept as it is and read as it is.
                 writer: Any = pyarrow.parquet.ParquetWriter(
-                    temporary, schema, compression="none", use_dictionary=False, write_statistics=False
+                    temporary, shard.schema, compression="none", use_dictionary=False, write_statistics=False
                 )
             else:
-                writer = pyarrow.ipc.new_stream(str(temporary), schema)
+                writer = pyarrow.ipc.new_stream(str(temporary), shard.schema)
             with writer:
-                for batch in _batches(shard, schema, pyarrow):
+                for batch in _batches(shard, pyarrow):
                     writer.write_batch(batch)
             os.replace(temporary, shard.path)
         finally:
@@ -116,7 +117,7 @@ def _write(shard: _Shard) -> int:
     return len(shard.rows)
 
 
-def _batches(shard: _Shard, schema: Any, pyarrow: Any) -> Iterator[Any]:
+def _batches(shard: _Shard, pyarrow: Any) -> Iterator[Any]:
     for start in range(0, len(shard.rows), ROWS_IN_MEMORY):
         part = shard.rows[start : start + ROWS_IN_MEMORY]
         clips = [load_clips(example, shard.audio_root)[0] for _, example in part]
@@ -127,12 +128,12 @@ def _batches(shard: _Shard, schema: Any, pyarrow: Any) -> Iterator[Any]:
             for (name, example), clip in zip(part, clips, strict=True)
         ]
         columns = [
-            audio.cast(schema.field("audio").type)
+            audio.cast(shard.schema.field("audio").type)
             if column == "audio"
             else pyarrow.array([text[column] for text in texts], pyarrow.string())
             for column in COLUMNS
         ]
-        yield pyarrow.RecordBatch.from_arrays(columns, schema=schema)
+        yield pyarrow.RecordBatch.from_arrays(columns, schema=shard.schema)
 
 
 def _texts(component: str, row: Example, samples: int, created_at: str) -> dict[str, str]:

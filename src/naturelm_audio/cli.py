@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from naturelm_audio.beans_build_command import beans_build
+from naturelm_audio.beans_command import beans
 from naturelm_audio.embed_command import embed
 from naturelm_audio.errors import NatureLMError, OptionsError
 from naturelm_audio.options import (
@@ -181,12 +182,6 @@ def inference_app() -> int:
 def serve() -> int:
     """Answer over HTTP (not part of this version)."""
     return _not_yet("naturelm serve", "naturelm infer answers from the command line")
-
-
-@click.command(context_settings=LATER)
-def beans() -> int:
-    """Run the BEANS-Zero benchmark (not part of this version)."""
-    return _not_yet("beans", "naturelm infer answers questions about any recordings")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

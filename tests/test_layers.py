@@ -43,13 +43,14 @@ COMMANDS = {
     "train.commands",
     "train.commands_train",
     "beans_build_command",
+    "beans_command",
     "clips_command",
     "embed_command",
 }
 SURFACES = {"cluster", "serve", "webapp", "cli"}
 # Importable in milliseconds; "" is the package itself.
 LIGHT = {"", "errors", "options", "scoring_command", "train", "cli", "__main__"}
-LIGHT |= {"beans_build_command", "clips_command", "embed_command", "train.commands", "train.commands_train"}
+LIGHT |= {"beans_build_command", "beans_command", "clips_command", "embed_command", "train.commands", "train.commands_train"}
 # numpy comes with transformers and is what its feature extractors take and return.
 MODEL_MAY_IMPORT = {"torch", "transformers", "numpy"}
 LIGHT_MAY_IMPORT = {"click", "yaml"}

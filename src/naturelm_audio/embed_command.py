@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from naturelm_audio.errors import OptionsError
 from naturelm_audio.options import DTYPES, RESAMPLERS
 
 if TYPE_CHECKING:
     from naturelm_audio.embeddings.encoder import Embedder
     from naturelm_audio.embeddings.run import EmbedOptions
+    from naturelm_audio.embeddings.search import Hit
+    from naturelm_audio.embeddings.table import EmbeddingTable
 
-__all__ = ["embed"]
+__all__ = ["embed", "search"]
 
 STOPPED, SOME_FAILED, INTERRUPTED = 1, 3, 130
 _PATH = click.Path(path_type=Path)
@@ -110,3 +113,96 @@ def _load_embedder(options: EmbedOptions) -> Embedder:
 
     tower = load_audio_tower(options.model, device=options.device, dtype=options.dtype)
     return Embedder(tower, level=options.level, pooling=options.pooling, batch_size=options.batch_size)
+
+
+@click.command()
+@click.argument("table", type=_PATH)
+@click.option("--query-path", type=_PATH, required=True, help="Recording of what is looked for.")
+@click.option("--start-seconds", type=float, default=0.0, help="Where it starts there.  [0]")
+@click.option("--end-seconds", type=float, help="Where it ends there.  [the end of the file]")
+@click.option("--top-k", type=int, default=20, help="So many windows at most.  [20]")
+@click.option(
+    "--metric", type=click.Choice(["cosine", "inner"]), default="cosine", help="How alike.  [cosine]"
+)
+@click.option("--exclude-query", is_flag=True, help="Leave out windows that overlap the query itself.")
+@click.option("--output-path", type=_PATH, help="Write the windows as CSV, too.")
+@click.option("--clips-path", type=_PATH, help="Cut them into this folder, with a page to review them.")
+@click.option("--label", default="", help="What the query is, for that page.")
+@click.option("--audio-root", type=_PATH, help="Where the recordings are now, if they were moved.")
+@click.option("--model", help="Where the weights of the table are now, if they were moved.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.  [auto]")
+def search(
+    table: Path, query_path: Path, start_seconds: float, end_seconds: float | None, device: str, **given: Any
+) -> int:
+    """Find the windows of TABLE that sound most like a recording, or a part of it.
+
+    TABLE is a folder that `naturelm embed` made. Every vector is compared; nothing is approximate.
+    """
+    from naturelm_audio.embeddings.search import Query, embed_query, nearest
+    from naturelm_audio.embeddings.table import EmbeddingTable
+
+    if given["output_path"] is not None and not given["output_path"].absolute().parent.is_dir():
+        raise OptionsError(f"--output-path {given['output_path']}: there is no such folder; make it first")
+    opened = EmbeddingTable.open(table)
+    if not opened.finished:
+        click.echo(f"{table}: is not finished; searching the {opened.rows} vectors so far", err=True)
+    query = Query(path=query_path, start_seconds=start_seconds, end_seconds=end_seconds)
+    embedder = _load_embedder_of(opened, given["model"], device)
+    vector = embed_query(embedder, opened, query)
+    files = _files(opened, given["audio_root"])
+    keep = (lambda span: not query.is_heard_in(span, files)) if given["exclude_query"] else None
+    hits = nearest(opened, vector, metric=given["metric"], top_k=given["top_k"], keep=keep)
+    _show(hits)
+    if given["output_path"] is not None:
+        _write_hits(given["output_path"], hits)
+        click.echo(f"{len(hits)} windows in {given['output_path']}", err=True)
+    return 0
+
+
+def _load_embedder_of(table: EmbeddingTable, model: str | None, device: str) -> Embedder:
+    """Return the encoder that made a table, whose frames are compared with the mean of the query."""
+    from naturelm_audio.checkpoint import load_audio_tower
+    from naturelm_audio.embeddings.encoder import Embedder
+
+    source = table.model_source
+    if model is None and source is not None and Path(source).exists():
+        model = source
+    stored = table.settings.get("model", {})
+    tower = load_audio_tower(model or stored.get("name"), device=device, dtype=stored.get("dtype", "auto"))
+    return Embedder(tower, level=table.settings["level"])
+
+
+def _files(table: EmbeddingTable, audio_root: Path | None) -> dict[str, Path]:
+    """Return name -> where the recording is."""
+    if audio_root is not None:
+        return {name: (audio_root / name).resolve() for name in table.files}
+    return {name: Path(file) for name, file in table.files.items()}
+
+
+def _show(hits: list[Hit]) -> None:
+    """Print a table; names come last, as they may be long."""
+    click.echo(f"{'rank':>4}  {'score':>7}  {'from':>12}  {'to':>12}  recording")
+    for rank, hit in enumerate(hits, start=1):
+        start, end = _clock(hit.span.start_seconds), _clock(hit.span.end_seconds)
+        name = " ".join(hit.span.audio_path.split())
+        click.echo(f"{rank:>4}  {hit.score:>7.4f}  {start:>12}  {end:>12}  {name}")
+
+
+def _clock(seconds: float) -> str:
+    """Return hours, minutes and seconds to the hundredth."""
+    hundredths = round(seconds * 100)
+    return f"{hundredths // 360000:d}:{hundredths // 6000 % 60:02d}:{hundredths % 6000 / 100:05.2f}"
+
+
+def _write_hits(path: Path, hits: list[Hit]) -> None:
+    import csv
+
+    from naturelm_audio.files import replacing
+
+    with replacing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["rank", "audio_path", "start_seconds", "end_seconds", "score"])
+        for rank, hit in enumerate(hits, start=1):
+            span = hit.span
+            row = [rank, span.audio_path, span.start_seconds, span.end_seconds, round(hit.score, 6)]
+            writer.writerow(row)

@@ -27,12 +27,14 @@ __all__ = ["EmbeddingTable"]
 class EmbeddingTable:
     """A table to read. Made by :meth:`open`.
 
-    ``settings`` says how it was made, ``parts`` what there is, ``files`` where each recording was.
+    ``settings`` says how it was made, ``model_source`` where the weights were, ``parts`` what there is, and
+    ``files`` where each recording was.
     """
 
     folder: Path
     settings: Mapping[str, Any]
     finished: bool
+    model_source: str | None
     parts: tuple[Part, ...]
     files: Mapping[str, str] = field(repr=False)
 
@@ -57,7 +59,7 @@ class EmbeddingTable:
         filled = tuple(part for part in parts if part.rows)
         if not filled:
             raise OutputError(f"{folder}: the table is empty: none of its recordings could be heard")
-        return cls(folder, settings, finished, filled, files)
+        return cls(folder, settings, finished, run.get("model_source"), filled, files)
 
     @property
     def rows(self) -> int:
@@ -69,10 +71,10 @@ class EmbeddingTable:
         """How many numbers a vector has."""
         return int(self.settings["vectors"]["width"])
 
-    def blocks(self, rows_at_once: int = 8192) -> Iterator[tuple[int, FloatArray, FloatArray]]:
-        """Yield (number of the first row, vectors (rows, width), their lengths (rows,)) in order.
+    def blocks(self) -> Iterator[tuple[int, FloatArray, FloatArray]]:
+        """Yield (number of the first row, vectors (rows, width), their lengths (rows,)) of part after part.
 
-        NumPy parts are mapped, not read: a block is in memory only while it is used.
+        NumPy parts are mapped, not read, so they take memory only while they are used.
 
         Raises:
             OutputError: a part is missing or has another size than its line says.
@@ -80,11 +82,11 @@ class EmbeddingTable:
         first = 0
         for part in self.parts:
             vectors, norms = read_vectors(self.folder / str(part.name))
-            if vectors.shape != (part.rows, self.width):
-                raise OutputError(f"{self.folder / str(part.name)}: is not as its journal says: embed again")
-            for start in range(0, part.rows, rows_at_once):
-                stop = start + rows_at_once
-                yield first + start, vectors[start:stop], norms[start:stop]
+            if vectors.shape != (part.rows, self.width) or norms.shape != (part.rows,):
+                raise OutputError(
+                    f"{self.folder / str(part.name)}: is not as its journal says: embed the recordings again"
+                )
+            yield first, vectors, norms
             first += part.rows
 
     def spans(self, places: Iterable[int]) -> list[EmbeddedSpan]:

@@ -24,7 +24,7 @@ LAYERS = [
     "checkpoint.tower checkpoint sequence",
     "records marks metadata.* run_files journal labels formats.* progress generate score pipeline metrics",
     "components matching detections predictions spice scored scoring ranking scoring_plot scoring_report",
-    "scoring_files scoring_command runs beans.* beans_command",
+    "scoring_files scoring_command runs beans.* beans_command survey.* report_command",
     "train train.manifest.* train.augment train.questions train.scene_options train.data train.teacher",
     "train.heads train.synthetic train.tokenizer train.build train.evaluate",
     "train.yaml_options train.recipe train.stored train.rows train.augmentation train.draws train.collate",
@@ -46,10 +46,12 @@ COMMANDS = {
     "beans_command",
     "clips_command",
     "embed_command",
+    "report_command",
 }
 SURFACES = {"cluster", "serve", "webapp", "cli"}
 # Importable in milliseconds; "" is the package itself.
 LIGHT = {"", "errors", "options", "scoring_command", "train", "cli", "__main__"}
+LIGHT |= {"report_command"}
 LIGHT |= {"beans_build_command", "beans_command", "clips_command", "embed_command", "train.commands", "train.commands_train"}
 # numpy comes with transformers and is what its feature extractors take and return.
 MODEL_MAY_IMPORT = {"torch", "transformers", "numpy"}

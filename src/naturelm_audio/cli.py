@@ -32,6 +32,7 @@ from naturelm_audio.options import (
     RunConfig,
     read_config,
 )
+from naturelm_audio.report_command import report
 from naturelm_audio.scoring_command import score
 from naturelm_audio.train.commands import data
 from naturelm_audio.train.commands_train import finetune, train, train_compare
@@ -166,7 +167,7 @@ def infer(cfg_path: str | None, verbose: int, **given: Any) -> int:
     return SOME_FAILED if summary.failed else 0
 
 
-for _command in (score, beans_build, embed, data, train, finetune, train_compare):
+for _command in (score, report, beans_build, embed, data, train, finetune, train_compare):
     naturelm.add_command(_command)
 
 LATER = {"ignore_unknown_options": True, "allow_extra_args": True}

@@ -61,7 +61,7 @@ def test_details_rows_and_report_hold_both_modes(predictions, tmp_path):
 def test_missing_rows_are_said(predictions, tmp_path):
     done = run(predictions)
     assert (
-        "zf-indiv: 1,156 of 1,160 rows are missing and count as wrong (--partial leaves them out)"
+        "zf-indiv: 1,156 of 1,160 rows have no answer; they count as wrong (--partial leaves them out)"
         in done.stderr
     )
     assert json.loads((tmp_path / "p_metrics.json").read_text())["zf-indiv"]["Accuracy"] == pytest.approx(

@@ -58,7 +58,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--resampler",
     type=click.Choice(RESAMPLERS),
-    help="Published numbers were made by the first.  [kaiser_best]",
+    help="Published numbers were made with kaiser_best.  [kaiser_best]",
 )
 @click.option("--components", multiple=True, help="Names with commas between, repeatable.  [all]")
 @click.option("--limit", type=int, help="Only the first so many rows of each component: a partial result.")

@@ -86,7 +86,8 @@ def say_scores(found: ScoredFile) -> None:
         if item.missing and scores.options.mode == "strict":
             then = "are left out" if scores.options.partial else "count as wrong (--partial leaves them out)"
             click.echo(
-                f"{item.name}: {item.missing:,} of {item.expected:,} rows are missing and {then}", err=True
+                f"{item.name}: {item.missing:,} of {item.expected:,} rows have no answer; they {then}",
+                err=True,
             )
         if item.reason:
             click.echo(f"{item.name}: {item.reason}", err=True)

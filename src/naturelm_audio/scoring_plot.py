@@ -71,7 +71,7 @@ def _value(item: ComponentScore | None, headline: str) -> float | None:
 
 
 def _draw_ours(axes: Any, shown: Sequence[ComponentScore]) -> None:
-    label: str | None = "these predictions, strict (95 % interval)"
+    label: str | None = "this file, strict (95 %)"
     for row, item in enumerate(shown):
         value = _value(item, item.headline)
         if value is None:
@@ -97,7 +97,7 @@ def _draw_official(
     ]
     if points:
         values, rows = zip(*points, strict=True)
-        label = "these predictions, official"
+        label = "this file, official"
         axes.plot(values, rows, "D", markerfacecolor="none", color=INK, markersize=9, label=label, zorder=3)
 
 
@@ -119,9 +119,7 @@ def _draw_published(axes: Any, components: Sequence[Component], shown: Sequence[
             look = {"marker": "*", "color": SECOND, "markersize": 11}
         elif model == CHANCE:
             look = {"marker": "|", "color": INK, "markersize": 13}
-        axes.plot(
-            values, rows, linestyle="none", label=f"{model}{'' if model == CHANCE else ', published'}", **look
-        )
+        axes.plot(values, rows, linestyle="none", label=model, **look)
 
 
 def _finish(axes: Any, scores: Scores) -> None:
@@ -134,7 +132,9 @@ def _finish(axes: Any, scores: Scores) -> None:
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("score, 1 is best")
-    axes.set_title(f"{scores.benchmark.name}", fontsize=11)
+    published = any(scores.benchmark.components[item.name].published for item in shown)
+    title = f"{scores.benchmark.name}{' (grey and orange: published scores)' if published else ''}"
+    axes.set_title(title, fontsize=11)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -180,14 +180,16 @@ def markdown(
         _detection_table(scores),
         _ranking_table(rankings),
         _listed("Most frequent mistakes", _mistakes(scores)),
-        _listed("Made by", [f"{name}: {_plain(value)}" for name, value in made_by.items()]),
+        _listed(
+            "Made by", [f"{name}: {_plain(value)}" for name, value in made_by.items() if value is not None]
+        ),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {text}" for name, text in value.items())
+        return ", ".join(f"{name} {text}" for name, text in value.items() if text is not None)
     return str(value)
 
 
@@ -216,26 +218,27 @@ def _of(scores: Scores, name: str) -> ComponentScore | None:
 
 
 def _score_table(scored: Mapping[str, Scores]) -> str:
+    names = _names(scored)
+    published = [f"published {OURS}", "best other published"] if any(one.published for one in names) else []
     modes = [name for mode in scored for name in (mode, "95 %")]
-    header = ["component", "rows", "of", "score", *modes, f"published {OURS}", "best other published"]
     rows = []
-    for component in _names(scored):
+    for component in names:
         items = [_of(scores, component.name) for scores in scored.values()]
         known = next(item for item in items if item is not None)
-        cells = [
-            component.name,
-            f"{known.rows:,}",
-            f"{known.expected:,}" if known.expected else "?",
-            known.headline,
-        ]
+        cells = [component.name, f"{known.rows:,}"]
+        cells += [f"{known.expected:,}" if known.expected else "?", known.headline]
         for item in items:
             cells += [_figure(item.metrics.get(item.headline) if item else None), _interval(item)]
+        # Only scores of the same kind are put side by side.
         same = component.published if known.headline == component.headline else {}
-        others = {model: value for model, value in same.items() if model not in (OURS, "chance")}
-        best = max(others, key=lambda model: others[model], default=None)
-        cells += [_figure(same.get(OURS)), f"{others[best]:.3f} ({best})" if best else "-"]
-        rows.append(cells)
-    return _grid(header, rows)
+        rows.append([*cells, *(_published(same) if published else [])])
+    return _grid(["component", "rows", "of", "score", *modes, *published], rows)
+
+
+def _published(scores: Mapping[str, float]) -> list[str]:
+    others = {model: value for model, value in scores.items() if model not in (OURS, "chance")}
+    best = max(others, key=lambda model: others[model], default=None)
+    return [_figure(scores.get(OURS)), f"{others[best]:.3f} ({best})" if best else "-"]
 
 
 def _interval(item: ComponentScore | None) -> str:

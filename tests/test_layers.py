@@ -17,14 +17,14 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 # Top to bottom: sound in, the model, words out, training, surfaces. A new module gets its place here. The
 # modules of a package named with a star share one place and may import each other, without a cycle.
 LAYERS = [
-    "errors files options recordings decoders resampling audio windows listening prompts",
+    "errors files format_names options recordings decoders resampling audio windows listening prompts",
     "model.config model.fbank model.beats model.bridge model.lora model.naturelm model.processor model",
     "checkpoint.unpickle checkpoint.tensors checkpoint.placement checkpoint.sources checkpoint.layouts",
     "checkpoint.adapters checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading",
     "checkpoint.tower checkpoint sequence",
     "records marks metadata.* run_files journal labels formats.* progress generate score pipeline metrics",
     "components matching detections predictions spice scored scoring ranking scoring_plot scoring_report",
-    "scoring_files scoring_command runs beans.* beans_command survey.* report_command",
+    "scoring_files scoring_command run_outputs runs beans.* beans_command survey.* report_command",
     "train train.manifest.* train.augment train.questions train.scene_options train.data train.teacher",
     "train.heads train.synthetic train.tokenizer train.build train.evaluate",
     "train.yaml_options train.recipe train.stored train.rows train.augmentation train.draws train.collate",
@@ -32,11 +32,12 @@ LAYERS = [
     "train.arguments train.averaging train.callbacks train.resuming train.trainer",
     "train.learner train.scenes train.scene_validation train.scene_trainer train.scene_runs",
     "train.running train.compare train.finetune train.commands_train train.commands",
-    "cluster serve webapp cli __main__",
+    "convert_command cluster serve webapp cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]
 # They import in functions, so that help is quick.
 COMMANDS = {
+    "convert_command",
     "cli",
     "scoring_command",
     "train.__main__",
@@ -50,7 +51,7 @@ COMMANDS = {
 }
 SURFACES = {"cluster", "serve", "webapp", "cli"}
 # Importable in milliseconds; "" is the package itself.
-LIGHT = {"", "errors", "options", "scoring_command", "train", "cli", "__main__"}
+LIGHT = {"", "errors", "format_names", "options", "convert_command", "scoring_command", "train", "cli", "__main__"}
 LIGHT |= {"report_command"}
 LIGHT |= {"beans_build_command", "beans_command", "clips_command", "embed_command", "train.commands", "train.commands_train"}
 # numpy comes with transformers and is what its feature extractors take and return.

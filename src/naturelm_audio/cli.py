@@ -20,13 +20,14 @@ import click
 
 from naturelm_audio.beans_build_command import beans_build
 from naturelm_audio.beans_command import beans
+from naturelm_audio.convert_command import convert
 from naturelm_audio.embed_command import embed
 from naturelm_audio.errors import NatureLMError, OptionsError
+from naturelm_audio.format_names import OUTPUT_FORMATS, split_formats
 from naturelm_audio.options import (
     BUNDLED_MODEL,
     DEFAULT_OUTPUT,
     DTYPES,
-    OUTPUT_FORMATS,
     RESAMPLERS,
     InferOptions,
     RunConfig,
@@ -58,6 +59,13 @@ def _batch_size(context: click.Context, parameter: click.Parameter, value: str |
         raise click.BadParameter(
             f"{value!r} is neither a whole number nor auto", context, parameter
         ) from None
+
+
+def _formats(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """Return the formats of one or more lists; None if there is none."""
+    return split_formats(values) if values else None
 
 
 # One line per option: flag, settings. Defaults are shown as text only; None means "not given", so that a
@@ -104,8 +112,17 @@ INFER_OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         {"type": click.Choice(RESAMPLERS), "help": "kaiser_best is what the official release used.  [soxr]"},
     ),
     (
-        ("--format", "output_format"),
-        {"type": click.Choice(OUTPUT_FORMATS), "help": "One row per window, or the official form.  [jsonl]"},
+        ("--format", "formats"),
+        {
+            "multiple": True,
+            "metavar": "NAME,...",
+            "callback": _formats,
+            "help": f"JSON Lines and any of {', '.join(OUTPUT_FORMATS[1:])}.  [jsonl]",
+        },
+    ),
+    (
+        ("--dataset",),
+        {"type": click.Path(path_type=Path), "help": "camtrap-dp: description of the project (YAML)."},
     ),
     (
         ("--nominal-end",),
@@ -163,11 +180,14 @@ def infer(cfg_path: str | None, verbose: int, **given: Any) -> int:
         except RunStoppedError as error:
             _say(f"{'Interrupted' if error.interrupted else 'Error'}: {error}")
             return INTERRUPTED if error.interrupted else STOPPED
+    if summary.conversion is not None:
+        for note in summary.conversion.messages:
+            _say(note)
     _say(str(summary))
-    return SOME_FAILED if summary.failed else 0
+    return 0 if summary.is_whole else SOME_FAILED
 
 
-for _command in (score, report, beans_build, embed, data, train, finetune, train_compare):
+for _command in (convert, score, report, beans_build, embed, data, train, finetune, train_compare):
     naturelm.add_command(_command)
 
 LATER = {"ignore_unknown_options": True, "allow_extra_args": True}

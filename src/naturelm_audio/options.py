@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from naturelm_audio.errors import OptionsError
+from naturelm_audio.format_names import check_output, format_of_suffix, single_output
 
 __all__ = [
     "BUNDLED_MODEL",
     "DEFAULT_OUTPUT",
     "DTYPES",
     "OFFICIAL_MODEL",
-    "OUTPUT_FORMATS",
     "RESAMPLERS",
     "GenerateOptions",
     "InferOptions",
@@ -40,7 +40,6 @@ logger = logging.getLogger(__name__)
 BUNDLED_MODEL = "naturelm-tiny"
 OFFICIAL_MODEL = "EarthSpeciesProject/NatureLM-audio"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-OUTPUT_FORMATS = ("jsonl", "official")
 RESAMPLERS = ("soxr", "kaiser_best")  # the first is the default, the second what the official release used
 DEFAULT_OUTPUT = Path("inference_output.jsonl")
 
@@ -164,7 +163,8 @@ class InferOptions:
     channel: int | None = None
     speed_factor: float = 1.0
     resampler: str = RESAMPLERS[0]
-    output_format: str = "jsonl"
+    formats: tuple[str, ...] | None = None
+    dataset: Path | None = None
     nominal_end: bool = False
     resume: bool = False
     overwrite: bool = False
@@ -179,17 +179,13 @@ class InferOptions:
             _whole(self.batch_size, "--batch-size", at_least=1)
         if self.channel is not None:
             _whole(self.channel, "--channel", at_least=1)
-        for value, choices, flag in (
-            (self.dtype, DTYPES, "--dtype"),
-            (self.resampler, RESAMPLERS, "--resampler"),
-            (self.output_format, OUTPUT_FORMATS, "--format"),
-        ):
-            if value not in choices:
-                raise OptionsError(f"{flag} must be one of {', '.join(choices)}, found {value!r}")
+        choices = {"--dtype": (self.dtype, DTYPES), "--resampler": (self.resampler, RESAMPLERS)}
+        for flag, (value, known) in choices.items():
+            if value not in known:
+                raise OptionsError(f"{flag} must be one of {', '.join(known)}, found {value!r}")
         if self.resume and self.overwrite:
             raise OptionsError("--resume and --overwrite exclude each other: choose one")
-        if self.nominal_end and self.output_format != "official":
-            raise OptionsError("--nominal-end needs --format official: JSON rows have the true end")
+        check_output(self.output_path, self.output_formats, self.nominal_end, self.dataset)
 
     @property
     def hop_seconds(self) -> float:
@@ -197,11 +193,15 @@ class InferOptions:
         return self.window_length_seconds if self.hop_length_seconds is None else self.hop_length_seconds
 
     @property
+    def output_formats(self) -> tuple[str, ...]:
+        """The formats asked for, else the one that the output's suffix says."""
+        return self.formats or (format_of_suffix(self.output_path),)
+
+    @property
     def rows_path(self) -> Path:
-        """The file of rows: the output itself, or one beside it from which the official form is made."""
-        if self.output_format == "jsonl":
-            return self.output_path
-        return self.output_path.with_name(f"{self.output_path.stem}.rows.jsonl")
+        """The file of rows: the output itself, or one beside it from which a single other form is made."""
+        single = single_output(self.output_path, self.output_formats)
+        return self.output_path if single is None else single.with_name(f"{single.stem}.rows.jsonl")
 
     @property
     def output_mode(self) -> Literal["new", "resume", "overwrite"]:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import naturelm_audio
 from naturelm_audio import prompts
-from naturelm_audio.errors import NatureLMError, OptionsError
-from naturelm_audio.formats import official_paths, write_official
-from naturelm_audio.journal import Journal, read_answers
+from naturelm_audio.errors import NatureLMError
+from naturelm_audio.formats import Conversion
+from naturelm_audio.journal import Journal
 from naturelm_audio.options import InferOptions
 from naturelm_audio.progress import Progress
 from naturelm_audio.recordings import Recording, find_recordings
+from naturelm_audio.run_outputs import RunOutputs, sound_facts
 from naturelm_audio.windows import WindowPlan
 
 if TYPE_CHECKING:
@@ -46,18 +47,30 @@ class RunStoppedError(NatureLMError):
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a finished run left: rows on file (those of earlier parts included) and recordings that failed."""
+    """What a finished run left: rows on file (those of earlier parts included) and recordings that failed.
+
+    ``conversion`` is what came of the rows in other formats, if any were asked for.
+    """
 
     rows: int
     failed: tuple[str, ...]
-    outputs: tuple[Path, ...]
     rows_path: Path
+    conversion: Conversion | None = None
+    folder: Path | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every recording was read and every format made."""
+        return not self.failed and (self.conversion is None or self.conversion.is_whole)
 
     def __str__(self) -> str:
         """One line for the user."""
-        where = ", ".join(str(path) for path in self.outputs)
-        if self.rows_path not in self.outputs:
-            where += f" (made from {self.rows_path})"
+        where = str(self.rows_path)
+        if self.conversion is not None and self.folder is None:
+            where = f"{', '.join(map(str, self.conversion.paths))} (made from {self.rows_path})"
+        elif self.conversion is not None:
+            made = ", ".join(self.conversion.rows)
+            where += f"; {counted(len(self.conversion.paths), 'file')} in {self.folder} ({made})"
         failed = counted(len(self.failed), "recording")
         more = f"; {failed} failed, see `error` in {self.rows_path}" if self.failed else ""
         return f"{counted(self.rows, 'row')} in {where}{more}"
@@ -79,7 +92,8 @@ def run_infer(options: InferOptions, load: Callable[[InferOptions], Pipeline]) -
         allow_gaps=options.allow_gaps,
     )
     recordings = find_recordings(options.audio_paths)
-    outputs = _checked_outputs(options, recordings)
+    outputs = RunOutputs(options, [recording.name for recording in recordings])
+    outputs.check({recording.path.resolve() for recording in recordings})
     journal = Journal.open(
         options.rows_path, mode=options.output_mode, settings=options.settings(), about=about_run()
     )
@@ -89,15 +103,14 @@ def run_infer(options: InferOptions, load: Callable[[InferOptions], Pipeline]) -
             todo = journal.remaining(recordings)
             if todo:
                 _answer(options, plan, journal, todo, load(options))
-            if options.output_format == "official":
-                _write_official(options)
+        conversion = outputs.write()
     except NatureLMError as error:
         if journal.row_count == rows_before:
             raise
         raise RunStoppedError(f"{error}; {_how_to_go_on(options, journal)}") from error
     except KeyboardInterrupt:
         raise RunStoppedError(_how_to_go_on(options, journal), interrupted=True) from None
-    return RunSummary(journal.row_count, tuple(journal.failed), outputs, options.rows_path)
+    return RunSummary(journal.row_count, tuple(journal.failed), options.rows_path, conversion, outputs.folder)
 
 
 def _answer(
@@ -111,7 +124,7 @@ def _answer(
     with Progress(todo, plan, options.speed_factor, questions=len(options.queries), done=done) as progress:
 
         def finished(source: Any, windows: int, rows: int, error: str | None, seconds: float | None) -> None:
-            journal.finish(source, windows=windows, error=error)
+            journal.finish(source, windows=windows, error=error, **sound_facts(source.path, seconds))
             progress.recording(source.name, error)
 
         answers = pipeline.ask(
@@ -151,38 +164,6 @@ def about_run() -> dict[str, Any]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return {"command": sys.argv, "directory": str(Path.cwd()), "versions": versions}
-
-
-def _checked_outputs(options: InferOptions, recordings: Sequence[Recording]) -> tuple[Path, ...]:
-    """Return the files of results; none may take the place of a recording, or of results unasked.
-
-    Raises:
-        OptionsError: naming the file.
-    """
-    outputs: tuple[Path, ...] = (options.output_path,)
-    if options.output_format == "official":
-        outputs = tuple(official_paths(options.output_path, len(options.queries)))
-    heard = {recording.path.resolve() for recording in recordings}
-    for path in {*outputs, options.rows_path}:
-        if path.resolve() in heard:
-            raise OptionsError(f"--output-path {path} is one of the recordings: choose another")
-    for path in outputs:
-        if path == options.rows_path or not path.exists():
-            continue
-        if path.with_name(f"{path.name}.run.json").exists():
-            raise OptionsError(f"--output-path {path} has rows of another --format: choose another file")
-        if options.output_mode == "new":
-            raise OptionsError(
-                f"{path}: exists already: continue it with --resume, begin it again with --overwrite, or "
-                "choose another --output-path"
-            )
-    return outputs
-
-
-def _write_official(options: InferOptions) -> None:
-    nominal = options.window_length_seconds * options.speed_factor if options.nominal_end else None
-    rows = read_answers(options.rows_path)
-    write_official(rows, options.output_path, options.queries, nominal_window_seconds=nominal)
 
 
 def _how_to_go_on(options: InferOptions, journal: Journal) -> str:

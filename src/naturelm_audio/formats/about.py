@@ -26,7 +26,7 @@ from naturelm_audio.options import BUNDLED_MODEL, OFFICIAL_MODEL
 from naturelm_audio.recordings import shown_path
 from naturelm_audio.records import Answer
 
-__all__ = ["Recording", "Run", "licence_of"]
+__all__ = ["PlannedRun", "Recording", "Run", "licence_of"]
 
 LICENCES = {
     BUNDLED_MODEL: "non-commercial demonstration only, see the model card",
@@ -201,6 +201,32 @@ class Run:
             "file_name": below.rpartition(separator)[2],
             "path": f"{folder.rstrip(separator)}{separator}{below}" if folder else name,
         }
+
+
+class PlannedRun(Run):
+    """A run that has no rows yet: which files it will write can be said before."""
+
+    def __init__(self, names: list[str], queries: list[str]) -> None:
+        self._names, self._queries = names, queries
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the recordings to come."""
+        return self._names
+
+    @property
+    def queries(self) -> list[str]:
+        """The questions to come."""
+        return self._queries
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Nothing yet."""
+        return {}
+
+    def first(self, name: str) -> Answer | None:
+        """Return None: there are no rows."""
+        return None
 
 
 @lru_cache(maxsize=64)

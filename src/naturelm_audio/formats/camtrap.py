@@ -16,15 +16,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, TextIO
 
 import naturelm_audio
+from naturelm_audio.errors import OptionsError
 from naturelm_audio.files import write_atomically
 from naturelm_audio.formats.about import Recording
 from naturelm_audio.formats.annotations import Annotation, band_hz
 from naturelm_audio.formats.darwin_core import hashed, identified_by, occurrence_id
 from naturelm_audio.formats.text import csv_rows, one_line
 from naturelm_audio.formats.writing import AnnotationWriter, Export
+from naturelm_audio.options import parse_yaml
 from naturelm_audio.records import Answer
 
-__all__ = ["CamtrapWriter", "check_dataset"]
+__all__ = ["CamtrapWriter", "check_dataset", "read_dataset"]
 
 VERSION = "1.0"
 # The names of the format's own definitions, by which validators know it; nothing is ever fetched from there.
@@ -69,6 +71,18 @@ def check_dataset(dataset: Mapping[str, Any]) -> list[str]:
         f"project.samplingDesign (one of {', '.join(DESIGNS)})": project.get("samplingDesign") in DESIGNS,
     }
     return [f"--dataset: {name}" for name, found in wanted.items() if not found]
+
+
+def read_dataset(path: Path | None) -> dict[str, Any]:
+    """Return the user's description of the project; an empty one for None.
+
+    Raises:
+        OptionsError: the file can't be read, or is no description.
+    """
+    content = {} if path is None else parse_yaml(path)
+    if not isinstance(content, dict):
+        raise OptionsError(f"--dataset {path}: must have keys such as contributors and project")
+    return content
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 import naturelm_audio
 from naturelm_audio.errors import OptionsError, OutputError
 from naturelm_audio.files import write_atomically
-from naturelm_audio.formats.about import Run
+from naturelm_audio.formats.about import PlannedRun, Run
 from naturelm_audio.formats.audacity import AudacityWriter
 from naturelm_audio.formats.birdnet import BirdNetWriter
 from naturelm_audio.formats.camtrap import CamtrapWriter
@@ -27,7 +27,7 @@ from naturelm_audio.formats.source import BadLine, ResultFile
 from naturelm_audio.formats.writing import Export, Writer, make_folder
 from naturelm_audio.records import Answer
 
-__all__ = ["FORMATS", "Conversion", "convert", "lacking", "open_writers"]
+__all__ = ["FORMATS", "Conversion", "convert", "lacking", "open_writers", "planned_paths"]
 
 FORMATS: dict[str, type[Writer]] = {
     writer.name: writer
@@ -45,6 +45,7 @@ FORMATS: dict[str, type[Writer]] = {
     )
 }
 """Every format by its name."""
+SHOWN_LINES = 10
 PARAMS_SUFFIX = ".params.json"
 """Of the file that says what made the others: most formats have no room for it."""
 
@@ -68,6 +69,17 @@ class Conversion:
     bad_lines: tuple[BadLine, ...]
     bad_count: int
     notes: tuple[str, ...]
+
+    @property
+    def messages(self) -> Iterator[str]:
+        """What the user should know, a line each."""
+        for bad in self.bad_lines[:SHOWN_LINES]:
+            yield f"line {bad.line}: not a row of results, left out: {bad.reason}"
+        if self.bad_count > SHOWN_LINES:
+            yield f"{self.bad_count:,} lines in all are no rows and were left out"
+        yield from self.notes
+        for name, lacks in self.impossible.items():
+            yield f"{name} was not made: {lacking({name: lacks})}"
 
     @property
     def is_whole(self) -> bool:
@@ -136,6 +148,25 @@ def convert(
 def lacking(impossible: Mapping[str, Sequence[str]]) -> str:
     """Return what formats lack, as one line."""
     return "; ".join(f"{name} needs {', '.join(lacks)}" for name, lacks in impossible.items())
+
+
+def planned_paths(
+    formats: Sequence[str],
+    names: Sequence[str],
+    queries: Sequence[str],
+    folder: Path,
+    single: Path | None = None,
+) -> list[tuple[Writer, Path]]:
+    """Return every file that a conversion of a run to come may write, with its writer.
+
+    Raises:
+        MissingExtraError: a format needs a package that is not installed.
+    """
+    if not formats:
+        return []
+    run = PlannedRun(sorted(names), list(queries))
+    writers = open_writers(formats, Export(run, folder, single=single))
+    return [(writer, path) for writer in writers for path in writer.paths()]
 
 
 def open_writers(names: Sequence[str], export: Export) -> list[Writer]:

@@ -1,0 +1,201 @@
+"""``naturelm convert``: rows of any earlier run -> files of other formats.
+
+Only click is imported here; everything else when the command runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from naturelm_audio.errors import OptionsError
+from naturelm_audio.format_names import OUTPUT_FORMATS, split_formats
+
+if TYPE_CHECKING:
+    from naturelm_audio.formats import Conversion
+    from naturelm_audio.formats.about import Run
+
+__all__ = ["convert"]
+
+SOME_FAILED = 3  # as of all commands: something could not be done, the rest is there
+ANNOTATIONS = ("raven", "audacity", "birdnet", "kaleidoscope", "camtrap-dp", "darwin-core")
+EITHER_WAY = ("jsonl", "csv", "parquet", "raven", "birdnet", "kaleidoscope", "darwin-core")
+# What an option changes; given without one of these formats it would do nothing.
+NEEDS = {
+    "per_file": EITHER_WAY,
+    "combined": EITHER_WAY,
+    "merge": ANNOTATIONS,
+    "keep_none": ANNOTATIONS,
+    "top_k": ANNOTATIONS,
+    "split_answers": ANNOTATIONS,
+    "long": ("csv",),
+    "byte_order_mark": ("csv",),
+    "frequency_lines": ("audacity",),
+    "nominal_end": ("official",),
+    "scores_as_probabilities": ("camtrap-dp",),
+    "dataset": ("camtrap-dp",),
+    "media_url": ("camtrap-dp", "darwin-core"),
+}
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("results", type=_PATH)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    required=True,
+    metavar="NAME,...",
+    help=f"One or more of {', '.join(OUTPUT_FORMATS)}; repeatable.",
+)
+@click.option("--output-path", type=_PATH, help="Folder of the files.  [RESULTS without its suffix]")
+@click.option("--per-file", is_flag=True, help="One file for each recording.")
+@click.option("--combined", is_flag=True, help="One file for all recordings.")
+@click.option("--merge", is_flag=True, help="Join equal answers of windows that touch or overlap.")
+@click.option("--min-confidence", type=float, help="Leave out what has a lower score.")
+@click.option("--species", type=_PATH, help="Text file, a label or name per line: leave out all others.")
+@click.option("--top-k", type=int, help="Labels taken of a ranking.  [1]")
+@click.option("--split-answers", is_flag=True, help="Cut answers without labels at their commas.")
+@click.option("--keep-none", is_flag=True, help='Annotate the answer "None" too.')
+@click.option("--long", is_flag=True, help="CSV: one row per label.")
+@click.option("--byte-order-mark", is_flag=True, help="CSV: begin with one, for spreadsheets.")
+@click.option("--frequency-lines", is_flag=True, help="Audacity: the band of each label.")
+@click.option("--nominal-end", is_flag=True, help="Official form: end = start + window.")
+@click.option("--audio-root", type=_PATH, help="Where the recordings are, if they were moved.")
+@click.option("--paths-as", metavar="FOLDER", help=r"Folder to write before names, such as D:\survey.")
+@click.option("--metadata", type=_PATH, help="CSV of audio_path, start_time, latitude, longitude, site.")
+@click.option("--time-zone", help="Of recorders' clocks: Europe/Berlin, +02:00.")
+@click.option("--dataset", type=_PATH, help="Camtrap DP: description of the project (YAML or JSON).")
+@click.option("--media-url", metavar="URL", help="Where others find the recordings.")
+@click.option("--scores-as-probabilities", is_flag=True, help="Camtrap DP: without calibration too.")
+@click.option("--overwrite", is_flag=True, help="Replace files of before.")
+def convert(results: Path, formats: Sequence[str], output_path: Path | None, **given: Any) -> int:
+    """Write the rows of an earlier run in other formats.
+
+    RESULTS is the JSON Lines file of `naturelm infer`. No model is needed, and the same command gives the
+    same files. Exit status 3: some lines are no rows, or a format lacks what it needs; the rest is there.
+    """
+    from naturelm_audio.formats import convert as convert_rows
+
+    names = split_formats(formats)
+    _refuse_idle(given, names)
+    folder = output_path or results.with_suffix("")
+    if not output_path and folder == results:
+        raise OptionsError("--output-path is missing: name a folder for the files")
+    conversion = convert_rows(
+        results,
+        names,
+        folder,
+        _options(results, given),
+        overwrite=given["overwrite"],
+        audio_root=given["audio_root"],
+        written_root=given["paths_as"],
+        complete=_completer(given["metadata"], given["time_zone"]),
+    )
+    say(conversion, folder)
+    return 0 if conversion.is_whole else SOME_FAILED
+
+
+def say(conversion: Conversion, folder: Path) -> None:
+    """Tell the user what was made, what was not, and why."""
+    for message in conversion.messages:
+        click.echo(message, err=True)
+    made = ", ".join(f"{name} {rows:,}" for name, rows in conversion.rows.items())
+    files = f"{len(conversion.paths):,} file{'s' * (len(conversion.paths) != 1)}"
+    click.echo(f"{files} in {folder}; rows: {made}", err=True)
+
+
+def _refuse_idle(given: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse options that would change nothing, or contradict each other."""
+    if given["per_file"] and given["combined"]:
+        raise OptionsError("--per-file and --combined exclude each other: choose one")
+    for option, formats in NEEDS.items():
+        if given[option] not in (None, False) and not set(formats) & set(names):
+            flag = option.replace("_", "-")
+            raise OptionsError(
+                f"--{flag} has no effect on {', '.join(names)}: it is for {', '.join(formats)}"
+            )
+
+
+def _options(results: Path, given: Mapping[str, Any]) -> Any:
+    from naturelm_audio.formats import FormatOptions
+    from naturelm_audio.formats.camtrap import read_dataset
+
+    alike = ("merge", "keep_none", "min_confidence", "split_answers", "long", "byte_order_mark")
+    more = ("frequency_lines", "scores_as_probabilities")
+    return FormatOptions(
+        per_file=True if given["per_file"] else False if given["combined"] else None,
+        top_k=given["top_k"] if given["top_k"] is not None else 1,
+        species=None if given["species"] is None else read_species(given["species"]),
+        nominal_window_seconds=_window_seconds(results) if given["nominal_end"] else None,
+        media_url=given["media_url"] or "",
+        dataset=read_dataset(given["dataset"]),
+        **{name: given[name] for name in (*alike, *more)},
+    )
+
+
+def read_species(path: Path) -> frozenset[str]:
+    """Return the names of a list, in lower case; ``Scientific name_Common name`` stands for either.
+
+    Raises:
+        OptionsError: the file can't be read, or has no name.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionsError(f"--species {path}: can't be read: {error}") from None
+    names = {name.strip().casefold() for line in lines for name in (line, *line.split("_", 1))}
+    if not names - {""}:
+        raise OptionsError(f"--species {path}: is empty: write a label or name on each line")
+    return frozenset(names - {""})
+
+
+def _window_seconds(results: Path) -> float:
+    """Return the window of the run, in seconds of the file."""
+    import json
+
+    path = results.with_name(f"{results.name}.run.json")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        return float(settings["window_length_seconds"]) * float(settings.get("speed_factor", 1.0))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise OptionsError(f"--nominal-end needs the length of the windows, from {path.name}") from None
+
+
+def _completer(table: Path | None, time_zone: str | None) -> Any:
+    """Return what makes, for a run, the function that fills gaps of its rows; None if nothing was given."""
+    if table is None and time_zone is None:
+        return None
+    from dataclasses import replace
+
+    from naturelm_audio.metadata.noting import FieldNotes
+    from naturelm_audio.recordings import Recording
+    from naturelm_audio.records import Answer
+
+    notes = FieldNotes(time_zone=time_zone, table=table)
+
+    def of_run(run: Run) -> Any:
+        notes.check(Recording(run.file(name) or Path(name), name) for name in run.names)
+
+        def complete(answer: Answer) -> Answer:
+            if answer.start_time and not _has_zone(answer.start_time):  # read again, now with its zone
+                answer = replace(answer, start_time=None, end_time=None, time_source=None)
+            name = answer.audio_path
+            return notes.described(answer, Recording(run.file(name) or Path(name), name))
+
+        return complete
+
+    return of_run
+
+
+def _has_zone(time: str) -> bool:
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(time).tzinfo is not None
+    except ValueError:
+        return False

@@ -101,7 +101,7 @@ def test_b1_a_mistyped_path_never_starts_a_download(monkeypatch, tmp_path):
         str(tmp_path / "x"),
         "hub:x",
     ):
-        with pytest.raises(DatasetError, match="there is no such folder or file. Nothing is downloaded"):
+        with pytest.raises(DatasetError, match="there is no such folder or file"):
             open_rows(name)
 
 
@@ -172,7 +172,7 @@ def test_the_hub_out_of_reach(monkeypatch):
         raise ConnectionError("no network\nmore")
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
-    with pytest.raises(DatasetError, match="someone/zoo: can't be read from the hub: no network$"):
+    with pytest.raises(DatasetError, match=r"someone/zoo: can't be read from the hub: no network$"):
         HubRows("someone/zoo")
 
 
@@ -220,7 +220,7 @@ def test_a_damaged_part_of_a_file_costs_only_its_rows(zoo):
 
 
 def test_lists_that_point_outside_are_damage_not_a_crash(tmp_path):
-    offsets = pa.py_buffer(np.array([0, 4, 10**6], np.int32))
+    offsets = pa.py_buffer(np.array([0, 10**6, 8], np.int32))
     audio = pa.Array.from_buffers(
         pa.list_(pa.float64()), 2, [None, offsets], children=[pa.array(np.zeros(8), pa.float64())]
     )
@@ -257,8 +257,8 @@ def test_rows_without_any_question(tmp_path):
 
 
 def test_files_that_are_no_data(tmp_path, zoo):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="no Parquet or Arrow file in it or below"):
-        (tmp_path / "empty").mkdir()
         open_rows(tmp_path / "empty")
     for name in ("torn.parquet", "torn.arrow"):
         (tmp_path / "empty" / name).write_bytes(b"PAR1 something")

@@ -337,15 +337,8 @@ def _row(
             heard = sound(_sample_rate_hz(texts["metadata"][place] if "metadata" in texts else None))
         except AudioError as error:
             fault = f"{error.code}: {error.reason}"
-    return Row(
-        _name(texts, place),
-        _id(texts, place),
-        instruction or "",
-        label or "",
-        text("file_name"),
-        heard,
-        fault,
-    )
+    name = _name(texts, place)
+    return Row(name, identity, instruction or "", label or "", text("file_name"), heard, fault)
 
 
 def _sample_rate_hz(metadata: Any) -> float | None:

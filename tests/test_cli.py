@@ -159,10 +159,7 @@ class TestHelp:
 class TestLaterCommands:
     @pytest.mark.parametrize(
         "words",
-        [
-            ["inference-app", "--cfg-path", "configs/inference.yml", "--port", "5001"],
-            ["serve"],
-        ],
+        [["serve"]],
         ids=lambda words: words[0],
     )
     def test_a_command_of_a_later_version_says_so(self, naturelm: Run, words: list[str]):

@@ -21,8 +21,8 @@ LAYERS = [
     "model.config model.fbank model.beats model.bridge model.lora model.naturelm model.processor model",
     "checkpoint.unpickle checkpoint.tensors checkpoint.placement checkpoint.sources checkpoint.layouts",
     "checkpoint.adapters checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading",
-    "checkpoint.tower checkpoint sequence",
-    "records marks metadata.* run_files journal labels formats.* progress generate score pipeline metrics",
+    "checkpoint.tower checkpoint sequence spectrograms",
+    "records marks metadata.* run_files journal labels formats.* progress generate batching score pipeline metrics",
     "components matching detections predictions spice scored scoring ranking scoring_plot scoring_report",
     "scoring_files scoring_command run_outputs runs beans.* beans_command survey.* report_command",
     "train train.manifest.* train.augment train.questions train.scene_options train.data train.teacher",
@@ -32,7 +32,7 @@ LAYERS = [
     "train.arguments train.averaging train.callbacks train.resuming train.trainer",
     "train.learner train.scenes train.scene_validation train.scene_trainer train.scene_runs",
     "train.running train.compare train.finetune train.commands_train train.commands",
-    "convert_command cluster serve webapp cli __main__",
+    "convert_command web.* web_command cluster serve cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]
 # They import in functions, so that help is quick.
@@ -48,12 +48,14 @@ COMMANDS = {
     "clips_command",
     "embed_command",
     "report_command",
+    "web_command",
 }
-SURFACES = {"cluster", "serve", "webapp", "cli"}
+SURFACES = {"cluster", "serve", "cli"}
 # Importable in milliseconds; "" is the package itself.
 LIGHT = {"", "errors", "format_names", "options", "convert_command", "scoring_command", "train", "cli", "__main__"}
 LIGHT |= {"report_command"}
 LIGHT |= {"beans_build_command", "beans_command", "clips_command", "embed_command", "train.commands", "train.commands_train"}
+LIGHT |= {"web_command"}
 # numpy comes with transformers and is what its feature extractors take and return.
 MODEL_MAY_IMPORT = {"torch", "transformers", "numpy"}
 LIGHT_MAY_IMPORT = {"click", "yaml"}

@@ -37,6 +37,7 @@ from naturelm_audio.report_command import report
 from naturelm_audio.scoring_command import score
 from naturelm_audio.train.commands import data
 from naturelm_audio.train.commands_train import finetune, train, train_compare
+from naturelm_audio.web_command import inference_app
 
 if TYPE_CHECKING:
     from naturelm_audio.pipeline import Pipeline
@@ -187,16 +188,21 @@ def infer(cfg_path: str | None, verbose: int, **given: Any) -> int:
     return 0 if summary.is_whole else SOME_FAILED
 
 
-for _command in (convert, score, report, beans_build, embed, data, train, finetune, train_compare):
+for _command in (
+    convert,
+    score,
+    report,
+    beans_build,
+    embed,
+    data,
+    train,
+    finetune,
+    train_compare,
+    inference_app,
+):
     naturelm.add_command(_command)
 
 LATER = {"ignore_unknown_options": True, "allow_extra_args": True}
-
-
-@naturelm.command("inference-app", context_settings=LATER)
-def inference_app() -> int:
-    """Open the web app (not part of this version)."""
-    return _not_yet("naturelm inference-app", "naturelm infer answers from the command line")
 
 
 @naturelm.command(context_settings=LATER)

@@ -1,0 +1,195 @@
+"""One run over recordings in a thread of its own: rows on disk, progress, cancelling.
+
+The rows are the truth, as for the command line: JSON Lines, one line per window and question, from which the
+page is filled and every download is made.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from naturelm_audio.audio import Recording
+from naturelm_audio.errors import NatureLMError
+from naturelm_audio.files import LineFile
+from naturelm_audio.pipeline import Pipeline
+from naturelm_audio.progress import expected_windows
+from naturelm_audio.records import Answer
+from naturelm_audio.windows import WindowPlan
+
+__all__ = ["Job", "Listening", "RowFile"]
+
+logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """How recordings are heard: the options of :meth:`naturelm_audio.Pipeline.ask` that the page has."""
+
+    plan: WindowPlan
+    channel: int | None = None
+    speed_factor: float = 1.0
+
+
+class RowFile:
+    """Rows as JSON Lines; lines are found again by their number, and none is held in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = LineFile(path)
+        self._starts = [0]
+
+    def append(self, answer: Answer) -> None:
+        """Add a row at the end."""
+        line = answer.to_json()
+        self._file.append(line)
+        self._starts.append(self._starts[-1] + len(line.encode()) + 1)
+
+    def lines(self, first: int, most: int = ROWS_AT_ONCE) -> list[str]:
+        """Return rows from a number on, each as its line of JSON."""
+        end = min(first + most, len(self))
+        if not 0 <= first < end:
+            return []
+        with open(self.path, "rb") as file:
+            file.seek(self._starts[first])
+            return file.read(self._starts[end] - self._starts[first]).decode().split("\n")[:-1]
+
+    def answers(self) -> Iterator[Answer]:
+        """Yield all rows."""
+        for first in range(0, len(self), ROWS_AT_ONCE):
+            yield from map(Answer.from_json, self.lines(first))
+
+    def close(self) -> None:
+        """Close the file for writing."""
+        self._file.close()
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._starts) - 1
+
+
+class Job:
+    """Asks a pipeline about recordings until it is done or cancelled.
+
+    Args:
+        pipeline: of the user.
+        recordings: in any number.
+        questions: each put to every window.
+        listening: windows, channel, speed.
+        folder: for the rows; the job deletes it.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        recordings: Sequence[Recording],
+        questions: Sequence[str],
+        listening: Listening,
+        folder: Path,
+    ) -> None:
+        self.id = secrets.token_urlsafe(12)
+        self.pipeline = pipeline
+        self.recordings = list(recordings)
+        self.questions = list(questions)
+        self.listening = listening
+        self.folder = folder
+        self.rows = RowFile(folder / "rows.jsonl")
+        self.state = "running"
+        self.problem: str | None = None
+        self.failed = 0
+        self.finished_recordings = 0
+        self.expected_windows = 0.0
+        self.started = time.monotonic()
+        self.ended: float | None = None
+        self._windows: dict[str, int] = {}
+        self._cancelled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"job-{self.id}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Ask the job to stop after the batch it is at."""
+        self._cancelled.set()
+
+    def wait(self, seconds: float | None = 60.0) -> None:
+        """Return when the job has ended, or after some time."""
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(seconds)
+
+    def delete(self) -> None:
+        """Stop and remove the rows."""
+        self.cancel()
+        self.wait()
+        self.rows.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.state == "running"
+
+    def status(self) -> dict[str, Any]:
+        """Return progress as JSON values."""
+        rows = len(self.rows)
+        elapsed = (self.ended or time.monotonic()) - self.started
+        expected = max(round(self.expected_windows * len(self.questions)), rows)
+        left = elapsed / rows * (expected - rows) if rows else None
+        return {
+            "state": self.state,
+            "problem": self.problem,
+            "rows": rows,
+            "expected": rows if self.state == "done" else expected,
+            "recordings": len(self.recordings),
+            "finished": self.finished_recordings,
+            "failed": self.failed,
+            "elapsed_seconds": round(elapsed, 1),
+            "left_seconds": None if left is None else round(left),
+        }
+
+    def _run(self) -> None:
+        try:
+            self.expected_windows = expected_windows(
+                self.recordings, self.listening.plan, self.listening.speed_factor
+            )
+            self._ask()
+            self.state = "cancelled" if self._cancelled.is_set() else "done"
+        except NatureLMError as error:
+            self.problem, self.state = str(error), "failed"
+        except Exception:  # a fault of ours ends this job with a sentence, and never the app
+            logger.exception("a job failed")
+            self.problem = "Something went wrong inside the program; its log says what."
+            self.state = "failed"
+        finally:
+            self.ended = time.monotonic()
+            self.rows.close()
+
+    def _ask(self) -> None:
+        answers = self.pipeline.ask(
+            self.recordings,
+            self.questions,
+            plan=self.listening.plan,
+            channel=self.listening.channel,
+            speed_factor=self.listening.speed_factor,
+            on_recording_done=self._count,
+        )
+        for answer in answers:
+            if self._cancelled.is_set():
+                break
+            self.rows.append(answer)
+
+    def _count(
+        self, source: object, windows: int, rows: int, error: str | None, seconds: float | None
+    ) -> None:
+        self.finished_recordings += 1
+        self.failed += error is not None

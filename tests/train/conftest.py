@@ -1,9 +1,10 @@
-"""A toy manifest of three kinds of sound, and the settings of a run of a few steps on it."""
+"""A toy manifest of three kinds of sound, and a recipe of a few updates on scenes of it."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,17 +34,13 @@ def toy_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_settings(toy_manifest: Path) -> Path:
-    """A settings file: two stages of three steps with a very small model and no teacher."""
-    stage = {"steps": 3, "batch_size": 2, "long_every": 2, "warmup_steps": 1}
-    settings = {
-        "data": {"manifest": str(toy_manifest)},
-        "precision": "float32",
-        "log_every": 1,
-        "evaluate_every": 1000,
-        "model": {
+def toy_plan(toy_manifest: Path) -> dict[str, Any]:
+    """A recipe with two stages of three updates on scenes, a very small model and no teacher."""
+    return {
+        "init": {
             "vocabulary": 400,
-            "audio": {
+            "clip_lengths_seconds": [0.6, 1.2],
+            "encoder": {
                 "patch_stem": "conv", "embed_dim": 16, "encoder_layers": 1, "encoder_embed_dim": 16,
                 "encoder_ffn_embed_dim": 32, "encoder_attention_heads": 2, "conv_pos": 16,
                 "conv_pos_groups": 4, "finetuned_model": False,
@@ -54,11 +51,24 @@ def toy_settings(toy_manifest: Path) -> Path:
                 "num_key_value_heads": 2, "tie_word_embeddings": True,
             },
         },
+        "scenes": {"manifest": str(toy_manifest), "long_every": 2},
+        "parts": {"language_model": True, "lora_rank": 0, "encoder_layerdrop": 0.0},
+        "optimiser": {
+            "steps": 3, "batch_size": 4, "rows_at_once": 4, "learning_rate": 3e-3, "warmup_steps": 1,
+            "language_model_learning_rate": 1e-2, "average_decay": 0.9, "precision": "float32",
+        },
+        "validation": {"best": "last"},
+        "run": {"log_every": 1, "save_every": 100},
         "stages": [
-            {"name": "distil", **stage},
-            {"name": "answer", "questions": 2, **stage},
+            {"name": "distil", "seed": 13, "parts": {"language_model": False}},
+            {"name": "answer", "seed": 14, "scenes": {"questions": 2}},
         ],
     }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def toy_config(toy_plan: dict[str, Any], toy_manifest: Path) -> Path:
+    """That recipe in a file."""
     path = toy_manifest.parent / "toy.yml"
-    path.write_text(yaml.safe_dump(settings))
+    path.write_text(yaml.safe_dump(toy_plan))
     return path

@@ -11,7 +11,7 @@ from naturelm_audio.checkpoint import load_model
 from naturelm_audio.model import NatureLMForConditionalGeneration
 from naturelm_audio.train import evaluate, questions
 from naturelm_audio.train.build import synthetic_clips, training_clips
-from naturelm_audio.train.settings import DataSettings
+from naturelm_audio.train.scene_options import ScenesOptions
 
 FOLDER = Path(naturelm_audio.__file__).parent / "weights" / "naturelm-tiny"
 MOST_BYTES = 40_000_000
@@ -24,7 +24,7 @@ def tiny() -> NatureLMForConditionalGeneration:
 
 @pytest.fixture(scope="module")
 def evaluation(shared_dir: Path) -> evaluate.Evaluation:
-    settings = DataSettings(manifest=str(shared_dir / "recordings" / "manifest.csv"))
+    settings = ScenesOptions(manifest=str(shared_dir / "recordings" / "manifest.csv"))
     return evaluate.Evaluation(training_clips(settings, "validation"))
 
 

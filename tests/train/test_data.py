@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from naturelm_audio.errors import NatureLMError
+from naturelm_audio.errors import AudioError, NatureLMError
 from naturelm_audio.train.build import SYNTHETIC, sounds_of, synthetic_clips, training_clips
 from naturelm_audio.train.data import (
     Clip,
     ClipStore,
-    MixOptions,
     SceneMaker,
     read_manifest,
     sampling_weights,
     to_int16,
 )
 from naturelm_audio.train.questions import Sound
-from naturelm_audio.train.settings import DataSettings
+from naturelm_audio.train.scene_options import MixOptions, ScenesOptions
 
 PLAIN = MixOptions(
     clips=(1.0,), low_pass_probability=0, equalise_probability=0, noise_probability=0, speed_probability=0
@@ -54,12 +54,24 @@ def test_a_manifest_without_labels_is_refused_by_column(tmp_path: Path) -> None:
 
 
 def test_clips_are_read_by_split_and_source(toy_manifest: Path) -> None:
-    train = training_clips(DataSettings(manifest=str(toy_manifest)))
+    train = training_clips(ScenesOptions(manifest=str(toy_manifest)))
     assert len(train) == 6
-    assert len(training_clips(DataSettings(manifest=str(toy_manifest), exclude_sources=("toy",)))) == 0
-    validation = training_clips(DataSettings(manifest=str(toy_manifest)), "validation")
+    assert len(training_clips(ScenesOptions(manifest=str(toy_manifest), exclude_sources=("toy",)))) == 0
+    validation = training_clips(ScenesOptions(manifest=str(toy_manifest)), "validation")
     assert [len(validation.waveform(index)) for index in range(3)] == [48_000] * 3
     assert np.abs(validation.waveform(0)).max() == pytest.approx(0.3, abs=1e-3)
+
+
+def test_T8_unreadable_clips_are_left_out_and_told(toy_manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "noise.wav").write_bytes(b"not audio")
+    clips = read_manifest(toy_manifest)[:2]
+    bad = dataclasses.replace(clips[0], path=str(tmp_path / "noise.wav"))
+    store = ClipStore.read([bad, clips[1]], toy_manifest.parent, max_unreadable_share=0.5)
+    assert [one.path for one in store.clips] == [clips[1].path]
+    assert list(store.unreadable) == [0]
+    assert (store + store).unreadable == store.unreadable
+    with pytest.raises(AudioError, match=r"1 of 2 recordings can't be read: .*noise\.wav"):
+        ClipStore.read([bad, clips[1]], toy_manifest.parent, max_unreadable_share=0.49)
 
 
 def test_stores_add_up() -> None:

@@ -106,11 +106,11 @@ def test_T11_layers_dropped_at_random_hang_nothing(folder, kind):
 RECIPE_WORKER = """
 import json, sys
 from pathlib import Path
-from naturelm_audio.train.recipe import read_recipe
+from naturelm_audio.train.recipe import read_recipes
 from naturelm_audio.train.running import train
 
 config, output, *changes = sys.argv[1:]
-train(read_recipe(config, changes), Path(output))
+train(read_recipes(config, changes)[0], Path(output))
 """
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from naturelm_audio.train import evaluate, loop
+from naturelm_audio.train import evaluate
 from naturelm_audio.train.data import Clip, ClipStore, to_int16
 from naturelm_audio.train.questions import LABELS_19, Sound
-from naturelm_audio.train.settings import DataSettings, read_settings
 
 
 def store() -> ClipStore:
@@ -96,17 +94,16 @@ def test_tables_and_data() -> None:
     assert evaluate.as_json(figures)[0]["wrong"] == {"b -> c": 1}
 
 
-def test_real_answers_come_in_order(tmp_path: Path, toy_settings: Path) -> None:
-    torch.manual_seed(0)
-    model = loop.make_trainer(read_settings(toy_settings), tmp_path).average.model
+def test_confusions_are_a_table() -> None:
+    figures = [evaluate.count("x", ["a", "b", "b"], ["a", "c", "c"])]
+    assert evaluate.confusions(figures).splitlines()[2:] == ["| x | b | c | 2 |"]
+
+
+def test_real_answers_come_in_order(toy_model: Any) -> None:
     waveforms = [np.zeros(8000, np.float32), np.ones(170_000, np.float32) * 0.1]
-    together = evaluate.answers(model, waveforms, ["What is this?", "Caption the audio."])
+    together = evaluate.answers(toy_model, waveforms, ["What is this?", "Caption the audio."])
     alone = [
-        evaluate.answers(model, [w], [q])[0]
+        evaluate.answers(toy_model, [w], [q])[0]
         for w, q in zip(waveforms, ["What is this?", "Caption the audio."], strict=True)
     ]
     assert together == alone
-
-
-def test_without_the_labels_there_is_no_curve_of_figures(toy_manifest: Path) -> None:
-    assert evaluate.curve_figures(DataSettings(manifest=str(toy_manifest)), {}) is None

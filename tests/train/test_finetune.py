@@ -181,18 +181,3 @@ def test_the_other_commands(runs, table, toy, tmp_path):
     assert "| open question |" in taught.output
     with pytest.raises(NatureLMError, match="absent"):
         invoke(commands_train.finetune, "--data", tmp_path / "absent.csv", "--output", tmp_path / "p")
-
-
-def test_the_tiny_recipe_goes_to_its_own_loop(tmp_path, monkeypatch):
-    from naturelm_audio.train import loop
-
-    seen = []
-    monkeypatch.setattr(loop, "run", lambda *given: seen.append(given))
-    (tmp_path / "tiny.yml").write_text("stages: []\n")
-    result = invoke(
-        commands_train.train, "--cfg-path", tmp_path / "tiny.yml", "--output-dir", tmp_path / "run"
-    )
-    assert (result.exit_code, len(seen)) == (0, 1)
-    path = tmp_path / "tiny.yml"
-    with pytest.raises(OptionsError, match="can't be one of several"):
-        invoke(commands_train.train, "--cfg-path", path, "--cfg-path", path, "--output-dir", tmp_path / "run")

@@ -25,7 +25,7 @@ from naturelm_audio.train.recipe import (
     Recipe,
     ValidationOptions,
     join_recipes,
-    read_recipe,
+    read_recipes,
 )
 from naturelm_audio.train.running import train
 from naturelm_audio.train.yaml_options import differences
@@ -41,7 +41,7 @@ def write(tmp_path, **content):
 
 
 def test_defaults_are_those_of_the_paper(tmp_path):
-    recipe = read_recipe(write(tmp_path))
+    recipe = read_recipes(write(tmp_path))[0]
     assert recipe.optimiser == OptimiserOptions(steps=3)
     assert (recipe.optimiser.batch_size, recipe.optimiser.betas, recipe.optimiser.clip_norm) == (
         128,
@@ -81,7 +81,7 @@ def test_defaults_are_those_of_the_paper(tmp_path):
 )
 def test_T1_a_wrong_key_or_value_is_named(tmp_path, content, message):
     with pytest.raises(OptionsError, match=message):
-        read_recipe(write(tmp_path, **content))
+        read_recipes(write(tmp_path, **content))
 
 
 def test_options_change_single_keys(tmp_path):
@@ -91,25 +91,25 @@ def test_options_change_single_keys(tmp_path):
         "optimiser.learning_rate=1e-3",
         "init.model=x",
     ]
-    recipe = read_recipe(write(tmp_path), changes)
+    recipe = read_recipes(write(tmp_path), changes)[0]
     assert recipe.optimiser.steps == 500_000
     assert recipe.optimiser.learning_rate == 1e-3
     assert (recipe.data.train, recipe.init.model) == (("a.jsonl",), "x")
     for change in ("steps", "=3", "optimiser.steps.x=3"):
         with pytest.raises(OptionsError, match="--options"):
-            read_recipe(write(tmp_path), [change])
+            read_recipes(write(tmp_path), [change])[0]
 
 
 def test_a_missing_file_and_a_key_given_twice_are_named(tmp_path):
     with pytest.raises(OptionsError, match="no such configuration file"):
-        read_recipe(tmp_path / "absent.yml")
+        read_recipes(tmp_path / "absent.yml")
     twice = tmp_path / "twice.yml"
     twice.write_text("seed: 1\nseed: 2\n")
     with pytest.raises(OptionsError, match="'seed' is given twice"):
-        read_recipe(twice)
+        read_recipes(twice)
     twice.write_text("- 1\n")
     with pytest.raises(OptionsError, match="no keys and values"):
-        read_recipe(twice)
+        read_recipes(twice)
 
 
 def test_the_learning_rate_is_the_closed_formula():
@@ -145,7 +145,7 @@ def test_joined_stages_have_all_rows_from_the_first_weights():
 
 @pytest.mark.parametrize("name", STAGES)
 def test_shipped_recipes_are_the_papers(name):
-    recipe = read_recipe(CONFIGS / name)
+    recipe = read_recipes(CONFIGS / name)[0]
     assert recipe.optimiser == OptimiserOptions(steps=500_000 if "1" in name else 1_600_000)
     assert recipe.validation == ValidationOptions()
     assert recipe.augment == dataclasses.replace(recipe.augment.__class__(), noise_folders=("data/noise",))
@@ -153,6 +153,78 @@ def test_shipped_recipes_are_the_papers(name):
     shipped = CONFIGS.parent / "src" / "naturelm_audio" / "configs" / name
     assert shipped.read_bytes() == (CONFIGS / name).read_bytes()
     assert recipe.data.hold_outs == "paper"
+
+
+def test_the_bundled_models_recipe_is_three_stages():
+    distil, answer, refine = read_recipes(CONFIGS / "tiny.yml")
+    assert [stage.name for stage in (distil, answer, refine)] == ["distil", "answer", "refine"]
+    assert (distil.scenes.questions, answer.scenes.questions, refine.scenes.questions) == (0, 3, 4)
+    assert not distil.parts.language_model
+    assert answer.parts.language_model
+    assert len({stage.seed for stage in (distil, answer, refine)}) == 3
+    for stage in (distil, answer, refine):
+        assert "pak-birds" in stage.scenes.exclude_sources
+        assert stage.scenes.source_weights["esc10"] == 2.5
+        assert stage.validation.best == "last"
+    assert refine.scenes.mix.level_range_db == 8.0
+    shipped = CONFIGS.parent / "src" / "naturelm_audio" / "configs" / "tiny.yml"
+    assert shipped.read_bytes() == (CONFIGS / "tiny.yml").read_bytes()
+
+
+def test_stages_share_what_stands_above_them(tmp_path):
+    path = write(
+        tmp_path,
+        seed=3,
+        scenes={"manifest": "a.csv", "mix": {"clips": [1, 1]}},
+        stages=[{"name": "a"}, {"seed": 4, "scenes": {"mix": {"focal_db": 1}}}],
+    )
+    changes = ["optimiser.batch_size=7", "stages.1.optimiser.steps=9", "scenes.questions=2"]
+    first, second = read_recipes(path, changes)
+    assert (first.name, first.seed, second.seed) == ("a", 3, 4)
+    assert (first.optimiser.steps, second.optimiser.steps) == (3, 9)
+    assert second.scenes.mix.clips == first.scenes.mix.clips == (1.0, 1.0)
+    assert (first.scenes.mix.focal_db, second.scenes.mix.focal_db) == (5.0, 1.0)
+    assert {one.optimiser.batch_size for one in (first, second)} == {7}
+    assert {one.scenes.questions for one in (first, second)} == {2}
+
+
+@pytest.mark.parametrize(
+    ("stages", "change", "message"),
+    [
+        ([{"optimiser": {"setps": 3}}], None, r"stages\.0: unknown key optimiser\.setps; did you mean steps"),
+        ([{}, 3], None, r"stages\.1 needs keys and values, not 3"),
+        ([], None, "stages must be a list of changes"),
+        ({"name": "a"}, None, "stages must be a list of changes"),
+        ([{}], "stages.1.seed=3", "there is no 1 in a list of 1"),
+        ([{}], "stages.x.seed=3", "there is no x in a list of 1"),
+        ([{"seed": 1}], "stages.0.seed.x=3", "seed holds a value"),
+    ],
+)
+def test_wrong_stages_are_named(tmp_path, stages, change, message):
+    with pytest.raises(OptionsError, match=message):
+        read_recipes(write(tmp_path, stages=stages), [change] if change else [])
+
+
+@pytest.mark.parametrize(
+    ("scenes", "message"),
+    [
+        ({}, r"scenes\.manifest is missing"),
+        ({"manifest": "a", "mix": {"clips": []}}, r"scenes\.mix\.clips must be probabilities"),
+        ({"manifest": "a", "mask_probability": 2}, r"scenes\.mask_probability must be from 0 to 1"),
+        ({"manifest": "a", "questions": -1}, r"scenes\.questions must be 0 or more"),
+        ({"manifest": "a", "source_weights": {"x": -1}}, "must be 0 or more"),
+    ],
+)
+def test_wrong_scenes_are_named(tmp_path, scenes, message):
+    with pytest.raises(OptionsError, match=message):
+        read_recipes(write(tmp_path, scenes=scenes))
+
+
+def test_the_cosine_follows_the_clock_if_that_is_further():
+    options = OptimiserOptions(steps=100, minutes=10.0, warmup_steps=0)
+    assert options.learning_rate_at(10, minutes=5.0) == pytest.approx(options.learning_rate_at(50))
+    assert options.learning_rate_at(50, minutes=1.0) == pytest.approx(options.learning_rate_at(50))
+    assert options.done(3, minutes=99.0) == 1.0
 
 
 @pytest.fixture(scope="module")
@@ -191,10 +263,10 @@ def test_T1_both_shipped_recipes_run_two_steps(data, llama, tmp_path):
         "init.language_model": llama, "init.beats": "null", "init.encoder": json.dumps(SIZES["encoder"]),
         "init.bridge": json.dumps(SIZES["bridge"]), "init.clip_lengths_seconds": "[1.0]",
     }  # fmt: skip
-    first = read_recipe(CONFIGS / STAGES[0], small(data, **new))
+    first = read_recipes(CONFIGS / STAGES[0], small(data, **new))[0]
     finished = train(first, tmp_path / "one")
     assert math.isfinite(finished.figures["loss"])
-    second = read_recipe(CONFIGS / STAGES[1], small(data, **{"init.model": finished.model}))
+    second = read_recipes(CONFIGS / STAGES[1], small(data, **{"init.model": finished.model}))[0]
     assert math.isfinite(train(second, tmp_path / "two").figures["loss"])
     record = json.loads((tmp_path / "two" / "run.json").read_text())
     assert record["rows"]["train_tasks"].keys() == {"common-classification", "common-simple-detection"}

@@ -47,7 +47,9 @@ def losses(folder):
 def test_T7_decay_goes_by_the_kind_of_module():
     model = toys.model(lora_rank=2)
     choose_trained(model, PartsOptions(lora_rank=2, language_model=True))
-    decayed, others = (group["params"] for group in parameter_groups(model, 0.05))
+    decayed, others = (
+        group["params"] for group in parameter_groups(model, OptimiserOptions(steps=1), model.language_model)
+    )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     spared = {names[id(parameter)] for parameter in others}
     assert "bridge.query_tokens" in spared
@@ -68,7 +70,11 @@ def test_T7_decay_goes_by_the_kind_of_module():
 def test_frozen_parameters_are_in_no_group():
     model = toys.model(lora_rank=2)
     choose_trained(model, PartsOptions(lora_rank=2, encoder=False, bridge=False))
-    found = [parameter for group in parameter_groups(model, 0.05) for parameter in group["params"]]
+    found = [
+        parameter
+        for group in parameter_groups(model, OptimiserOptions(steps=1), model.language_model)
+        for parameter in group["params"]
+    ]
     adapters = [
         p for m in model.modules() if isinstance(m, LoraLinear) for p in (m.lora_A.weight, m.lora_B.weight)
     ]

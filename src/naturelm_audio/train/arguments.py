@@ -40,8 +40,7 @@ def training_arguments(recipe: Recipe, output_dir: Path) -> TrainingArguments:
         seed=recipe.seed,
         use_cpu=on_cpu,
         ddp_timeout=round(60 * run.timeout_minutes),
-        # Layers that are dropped at random get no gradient; looking for such costs time.
-        ddp_find_unused_parameters=recipe.parts.encoder and recipe.parts.encoder_layerdrop > 0,
+        ddp_find_unused_parameters=_may_be_unused(recipe),
         dataloader_num_workers=recipe.data.workers,
         dataloader_pin_memory=not on_cpu,
         train_sampling_strategy="sequential",  # the draws have an order of their own
@@ -57,3 +56,12 @@ def training_arguments(recipe: Recipe, output_dir: Path) -> TrainingArguments:
     arguments.per_device_train_batch_size = rows
     arguments.gradient_accumulation_steps = share // rows
     return arguments
+
+
+def _may_be_unused(recipe: Recipe) -> bool:
+    """Return whether a micro-batch may leave what learns without a gradient; looking for such costs time.
+
+    That are layers dropped at random, and the language model where no question fits a scene.
+    """
+    drops = recipe.parts.encoder and recipe.parts.encoder_layerdrop > 0
+    return drops or (recipe.scenes is not None and recipe.scenes.questions > 0)

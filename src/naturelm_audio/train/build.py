@@ -1,4 +1,4 @@
-"""What a run starts from: the clips, the tokenizer trained on their questions, a model of random weights."""
+"""What scenes are made of: the clips, the sounds in them, and a tokenizer for their questions."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from naturelm_audio import prompts
-from naturelm_audio.model import BeatsConfig, BridgeConfig, NatureLMConfig, NatureLMForConditionalGeneration
 from naturelm_audio.train.data import Clip, ClipStore, read_manifest, to_int16
 from naturelm_audio.train.questions import Asker, Heard, Sound
-from naturelm_audio.train.settings import DataSettings, ModelSettings
+from naturelm_audio.train.scene_options import ScenesOptions
 from naturelm_audio.train.synthetic import synthesise
 from naturelm_audio.train.tokenizer import train_tokenizer
 
-END_SYMBOL = "<|end_of_text|>"
 SYNTHETIC = {
     "cricket": Sound(label="cricket", kind="animal"),
     "frog": Sound(label="frog", kind="animal"),
@@ -29,16 +27,24 @@ SYNTHETIC = {
 """What each kind of our own synthesiser is called."""
 
 
-def training_clips(settings: DataSettings, split: str = "train") -> ClipStore:
-    """Return the clips of one split, read into memory, with synthetic ones in the train split."""
+def training_clips(
+    options: ScenesOptions, split: str = "train", *, max_unreadable_share: float = 0.0
+) -> ClipStore:
+    """Return the clips of one split, read into memory, with synthetic ones in the train split.
+
+    Raises:
+        AudioError: more than this share of the recordings can't be read.
+        NatureLMError: the manifest is missing, or lacks a column.
+    """
     wanted = [
         clip
-        for clip in read_manifest(settings.manifest)
-        if clip.split == split and clip.source not in settings.exclude_sources
+        for clip in read_manifest(options.manifest)
+        if clip.split == split and clip.source not in options.exclude_sources
     ]
-    store = ClipStore.read(wanted, Path(settings.manifest).parent)
-    if split == "train" and settings.synthetic_per_kind:
-        store = store + synthetic_clips(settings.synthetic_per_kind)
+    folder = Path(options.manifest).parent
+    store = ClipStore.read(wanted, folder, max_unreadable_share=max_unreadable_share)
+    if split == "train" and options.synthetic_per_kind:
+        store = store + synthetic_clips(options.synthetic_per_kind)
     return store
 
 
@@ -66,7 +72,7 @@ def sounds_of(store: ClipStore) -> list[Sound]:
     return [best[label] for label in sorted(best)]
 
 
-def build_tokenizer(store: ClipStore, vocabulary: int, texts: int = 12_000) -> PreTrainedTokenizerFast:
+def scene_tokenizer(store: ClipStore, vocabulary: int, texts: int = 12_000) -> PreTrainedTokenizerFast:
     """Return a tokenizer trained on random questions about the clips' sounds and their answers."""
     asker = Asker(sounds_of(store))
 
@@ -80,33 +86,3 @@ def build_tokenizer(store: ClipStore, vocabulary: int, texts: int = 12_000) -> P
                 yield answer
 
     return train_tokenizer(written(), vocabulary)
-
-
-def build_model(
-    settings: ModelSettings, tokenizer: PreTrainedTokenizerFast
-) -> NatureLMForConditionalGeneration:
-    """Return a model of random weights for a tokenizer, which it carries as `model.tokenizer`."""
-    ends = tokenizer.convert_tokens_to_ids([END_SYMBOL, "<|eom_id|>", "<|eot_id|>"])
-    start = tokenizer.convert_tokens_to_ids("<|begin_of_text|>")
-    text = LlamaConfig(
-        vocab_size=len(tokenizer),
-        bos_token_id=start,
-        eos_token_id=ends,
-        pad_token_id=tokenizer.pad_token_id,
-        **settings.text,
-    )
-    config = NatureLMConfig(
-        audio_config=BeatsConfig(**settings.audio),
-        bridge_config=BridgeConfig(**settings.bridge),
-        text_config=text,
-        audio_token_id=tokenizer.convert_tokens_to_ids(prompts.AUDIO_TOKEN),
-        padded_lengths_seconds=(5.0, 10.0),
-        end_symbol=END_SYMBOL,
-        tie_word_embeddings=bool(text.tie_word_embeddings),
-    )
-    model = NatureLMForConditionalGeneration(config)
-    model.generation_config = GenerationConfig(
-        bos_token_id=start, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
-    )
-    model.tokenizer = tokenizer
-    return model

@@ -7,6 +7,7 @@ alone), ``optimizer.pt`` (tensors and numbers), and JSON for the rest. A full di
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import json
 import os
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from naturelm_audio.checkpoint import save_model
@@ -32,13 +33,18 @@ __all__ = [
     "checkpoint_folder",
     "clear_save_errors",
     "last_checkpoint",
+    "load_heads",
     "prune",
     "publish",
+    "read_average",
     "read_optimiser",
     "read_progress",
     "read_weights",
     "temporary_folder",
     "tied_names",
+    "write_average",
+    "write_finished",
+    "write_heads",
     "write_model",
     "write_optimiser",
     "write_progress",
@@ -46,6 +52,8 @@ __all__ = [
 ]
 
 TRAINED = "trained.safetensors"
+HEADS = "heads.safetensors"
+AVERAGE = "average.safetensors"
 OPTIMISER = "optimizer.pt"
 PROGRESS = "progress.json"
 _FOLDER = re.compile(r"checkpoint-(\d+)")
@@ -114,11 +122,69 @@ def write_model(model: NatureLMForConditionalGeneration, state: Mapping[str, Ten
             transformers_logging.enable_progress_bar()
 
 
+def write_finished(
+    model: NatureLMForConditionalGeneration, state: Mapping[str, Tensor], folder: Path, precision: str
+) -> None:
+    """Write what a run ends with, in a number format such as ``float16``."""
+    dtype: torch.dtype = getattr(torch, precision)
+    if dtype != torch.float32:
+        tokenizer, model = model.tokenizer, copy.deepcopy(model).to(dtype)
+        model.tokenizer = tokenizer
+        state = {name: one.to(dtype) if one.is_floating_point() else one for name, one in state.items()}
+    write_model(model, state, folder)
+
+
 def write_trained(state: Mapping[str, Tensor], names: frozenset[str], folder: Path) -> None:
     """Write only the weights that changed."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: state[name].detach().cpu().contiguous() for name in sorted(names)}
-    save_file(tensors, folder / TRAINED, metadata={"format": "pt"})
+    _write_tensors({name: state[name] for name in names}, folder / TRAINED)
+
+
+def write_heads(state: Mapping[str, Tensor], folder: Path) -> None:
+    """Write the layers that learn beside the model and are no part of it."""
+    _write_tensors(state, folder / HEADS)
+
+
+def load_heads(heads: nn.Module, folder: Path) -> bool:
+    """Give the heads what a checkpoint has of them; return whether it has any.
+
+    Raises:
+        CheckpointError: they are of other sizes.
+    """
+    if not (folder / HEADS).is_file():
+        return False
+    state = {name: one.read() for name, one in open_weights(folder / HEADS).items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in heads.state_dict().items()}
+    strange = [name for name in wanted.keys() | state if wanted.get(name) != _shape_of(state.get(name))]
+    if strange:
+        raise CheckpointError(
+            f"{folder / HEADS}: heads of other labels, or of another teacher: {shown(sorted(strange))}"
+        )
+    heads.load_state_dict(state)
+    return True
+
+
+def write_average(state: Mapping[str, Tensor], folder: Path) -> None:
+    """Write the running mean of the weights."""
+    _write_tensors(state, folder / AVERAGE)
+
+
+def read_average(folder: Path) -> dict[str, Tensor]:
+    """Return what :func:`write_average` wrote.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    return {name: one.read() for name, one in open_weights(folder / AVERAGE).items()}
+
+
+def _write_tensors(state: Mapping[str, Tensor], path: Path) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _shape_of(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)
 
 
 def write_optimiser(state: dict[str, Any], folder: Path) -> None:

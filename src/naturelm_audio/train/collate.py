@@ -18,7 +18,7 @@ from naturelm_audio.model import NatureLMConfig
 from naturelm_audio.sequence import IGNORED, target_ids, text_ids
 from naturelm_audio.train.draws import Sample, Unreadable
 
-__all__ = ["Collator", "model_inputs", "take_unreadable"]
+__all__ = ["Collator", "model_inputs", "padded", "take_unreadable"]
 
 UNREADABLE = "unreadable"
 
@@ -51,20 +51,11 @@ class Collator:
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Return ``input_ids``, ``attention_mask`` and ``labels`` (B, S), ``input_values`` (A, N), and a list
         of rows that couldn't be read.
-
-        Rows are padded on the right, where the causal mask hides it.
         """
-        rows = [self._row(sample) for sample in samples]
-        longest = max(len(prompt) + len(target) for prompt, target in rows)
-        shape = (len(rows), longest)
-        input_ids = torch.full(shape, int(self.tokenizer.eos_token_id))
-        labels = torch.full(shape, IGNORED)
-        mask = torch.zeros(shape, dtype=torch.long)
-        for place, (prompt, target) in enumerate(rows):
-            ids = torch.tensor(prompt + target)
-            input_ids[place, : len(ids)] = ids
-            mask[place, : len(ids)] = 1
-            labels[place, len(prompt) : len(ids)] = ids[len(prompt) :]
+        rows = [
+            self.ids(sample.prompt, sample.text, [len(clip) for clip in sample.clips]) for sample in samples
+        ]
+        input_ids, labels, mask = padded(rows, int(self.tokenizer.eos_token_id))
         clips = np.stack([clip for sample in samples for clip in sample.clips])
         return {
             "input_ids": input_ids,
@@ -74,14 +65,30 @@ class Collator:
             UNREADABLE: [(one.row, one.reason) for sample in samples for one in sample.unreadable],
         }
 
-    def _row(self, sample: Sample) -> tuple[list[int], list[int]]:
-        """Return the ids of prompt, audio slots included, and answer."""
+    def ids(self, prompt: str, text: str, clip_samples: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return the ids of a prompt, slots for clips of these lengths included, and of its answer."""
         template = self.config.prompt_template
-        texts = self._texts(prompts.build(sample.prompt, clips=len(sample.clips), template=template))
+        texts = self._texts(prompts.build(prompt, clips=len(clip_samples), template=template))
         ids = [int(self.tokenizer.bos_token_id), *texts[0]]
-        for clip, text in zip(sample.clips, texts[1:], strict=True):
-            ids += [self.config.audio_token_id] * self.config.audio_tokens(len(clip)) + list(text)
-        return ids, target_ids(self.tokenizer, sample.text, self.config.end_symbol, self.max_answer_tokens)
+        for samples, piece in zip(clip_samples, texts[1:], strict=True):
+            ids += [self.config.audio_token_id] * self.config.audio_tokens(samples) + list(piece)
+        return ids, target_ids(self.tokenizer, text, self.config.end_symbol, self.max_answer_tokens)
+
+
+def padded(rows: Sequence[tuple[list[int], list[int]]], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids, labels (-100 outside the answers) and attention mask (B, S) of prompts and answers.
+
+    Rows are padded on the right, where the causal mask hides it.
+    """
+    shape = (len(rows), max(len(prompt) + len(target) for prompt, target in rows))
+    input_ids, labels = torch.full(shape, pad_id), torch.full(shape, IGNORED)
+    mask = torch.zeros(shape, dtype=torch.long)
+    for place, (prompt, target) in enumerate(rows):
+        ids = torch.tensor(prompt + target)
+        input_ids[place, : len(ids)] = ids
+        mask[place, : len(ids)] = 1
+        labels[place, len(prompt) : len(ids)] = ids[len(prompt) :]
+    return input_ids, labels, mask
 
 
 def model_inputs(batch: dict[str, Any]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""``naturelm train``, ``finetune`` and ``train-compare``: arguments -> options -> one call.
+"""``naturelm train``, ``finetune``, ``train-compare``, ``train-evaluate``: arguments -> options -> one call.
 
 Anything heavy is imported inside the command that needs it. Errors of the tree go to the caller.
 """
@@ -6,6 +6,7 @@ Anything heavy is imported inside the command that needs it. Errors of the tree 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,7 @@ from pathlib import Path
 
 import click
 
-from naturelm_audio.errors import OptionsError
-
-__all__ = ["finetune", "train", "train_compare"]
+__all__ = ["finetune", "train", "train_compare", "train_evaluate"]
 
 _PATH = click.Path(path_type=Path)
 STOPPED = 1
@@ -25,7 +24,11 @@ STOPPED = 1
 @click.option(
     "--cfg-path", "cfg_paths", multiple=True, required=True, help="Recipe (YAML); several are stages in turn."
 )
-@click.option("--options", multiple=True, help="A change such as optimiser.steps=10; repeatable.")
+@click.option(
+    "--options",
+    multiple=True,
+    help="A change such as optimiser.steps=10, or stages.0.optimiser.steps=10 for one stage; repeatable.",
+)
 @click.option("--output-dir", type=_PATH, required=True, help="Folder of the run; one that stopped goes on.")
 @click.option("--joined", is_flag=True, help="Make one run of all stages: all rows from the first weights.")
 def train(cfg_paths: tuple[str, ...], options: tuple[str, ...], output_dir: Path, joined: bool) -> int:
@@ -35,17 +38,12 @@ def train(cfg_paths: tuple[str, ...], options: tuple[str, ...], output_dir: Path
     1: the run stopped midway (no finite gradients, unreadable audio, a full disk) and can be taken up.
     """
     with _log_on_stderr():
-        if _is_tiny(cfg_paths):
-            from naturelm_audio.train import loop
-
-            loop.run(cfg_paths[0], output_dir, options)
-            return 0
         from naturelm_audio.train.checkpoints import NotSavedError
-        from naturelm_audio.train.recipe import join_recipes, read_recipe
+        from naturelm_audio.train.recipe import join_recipes, read_recipes
         from naturelm_audio.train.running import train_stages
         from naturelm_audio.train.trainer import TrainingError
 
-        recipes = [read_recipe(path, options) for path in cfg_paths]
+        recipes = [recipe for path in cfg_paths for recipe in read_recipes(path, options)]
         try:
             finished = train_stages([join_recipes(recipes)] if joined else recipes, output_dir)
         except (TrainingError, NotSavedError) as error:
@@ -122,21 +120,37 @@ def train_compare(first: Path, second: Path) -> int:
     return 0
 
 
-def _is_tiny(cfg_paths: tuple[str, ...]) -> bool:
-    """Return whether the file is of the bundled model's own training, which has stages in one file."""
-    from naturelm_audio.train.yaml_options import load_yaml
-
-    kinds = ["stages" in load_yaml(path) for path in cfg_paths]
-    if any(kinds) and len(kinds) > 1:
-        raise OptionsError("--cfg-path: a file with stages of its own can't be one of several")
-    return kinds[0]
-
-
 def _speaks() -> bool:
     """Return whether this is the one process of several that speaks; until they are joined, all do."""
     from torch import distributed
 
     return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+@click.command("train-evaluate")
+@click.argument("model", default="naturelm-tiny")
+@click.option(
+    "--manifest",
+    type=_PATH,
+    default=Path("../shared/recordings/manifest.csv"),
+    help="Table of labelled clips; those of the split validation are asked about.",
+)
+@click.option("--json", "json_path", type=_PATH, help="Write the figures with all wrong answers here.")
+def train_evaluate(model: str, manifest: Path, json_path: Path | None) -> int:
+    """Print how well MODEL (a name or a folder) answers about clips that naturelm-tiny never learned from.
+
+    Tables of figures with intervals, and of what is confused.
+    """
+    from naturelm_audio.checkpoint import load_model
+    from naturelm_audio.files import write_atomically
+    from naturelm_audio.train.evaluate import as_json, as_markdown, confusions, evaluate
+
+    figures = evaluate(load_model(model), manifest)
+    click.echo(as_markdown(figures))
+    click.echo(confusions(figures), nl=False)
+    if json_path is not None:
+        write_atomically(json_path, json.dumps(as_json(figures), indent=1, ensure_ascii=False) + "\n")
+    return 0
 
 
 def _part_from_others() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from naturelm_audio.audio import read_span
-from naturelm_audio.errors import NatureLMError
+from naturelm_audio.errors import AudioError, NatureLMError
 from naturelm_audio.train import augment
 from naturelm_audio.train.questions import NONE, Heard, Sound
+from naturelm_audio.train.scene_options import MixOptions
 
 Floats = NDArray[np.float32]
 Generator = np.random.Generator
@@ -79,35 +80,63 @@ class ClipStore:
         clips: the rows.
         samples: their waveforms one after another.
         ends: where each one ends.
+        unreadable: number of a row -> why it is not among the clips.
     """
 
-    def __init__(self, clips: Sequence[Clip], samples: NDArray[np.int16], ends: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        samples: NDArray[np.int16],
+        ends: NDArray[np.int64],
+        unreadable: Mapping[int, str] | None = None,
+    ) -> None:
         """Keep the arrays as they are."""
         self.clips = list(clips)
+        self.unreadable = dict(unreadable or {})
         self._samples = samples
         self._ends = ends
 
     @classmethod
-    def read(cls, clips: Sequence[Clip], folder: str | Path) -> ClipStore:
-        """Return a store of clips read from a folder.
+    def read(
+        cls, clips: Sequence[Clip], folder: str | Path, *, max_unreadable_share: float = 0.0
+    ) -> ClipStore:
+        """Return a store of clips read from a folder, without those that can't be read.
 
         Raises:
-            AudioError: if a recording can't be read.
+            AudioError: more than this share of them can't be read.
         """
+
+        def read(clip: Clip) -> NDArray[np.int16] | AudioError:
+            try:
+                return to_int16(read_span(Path(folder) / clip.path))
+            except AudioError as error:
+                return error
+
         with ThreadPoolExecutor(2) as pool:
-            parts = list(pool.map(lambda clip: to_int16(read_span(Path(folder) / clip.path)), clips))
-        return cls.of(clips, parts)
+            found = list(pool.map(read, clips))
+        unreadable = {row: str(one) for row, one in enumerate(found) if isinstance(one, AudioError)}
+        if len(unreadable) > max_unreadable_share * len(clips):
+            listed = "; ".join(list(unreadable.values())[:5])
+            raise AudioError(f"{len(unreadable)} of {len(clips)} recordings can't be read: {listed}")
+        kept = [clip for row, clip in enumerate(clips) if row not in unreadable]
+        return cls.of(kept, [one for one in found if not isinstance(one, AudioError)], unreadable)
 
     @classmethod
-    def of(cls, clips: Sequence[Clip], parts: Sequence[NDArray[np.int16]]) -> ClipStore:
+    def of(
+        cls,
+        clips: Sequence[Clip],
+        parts: Sequence[NDArray[np.int16]],
+        unreadable: Mapping[int, str] | None = None,
+    ) -> ClipStore:
         """Return a store of clips and their 16-bit waveforms."""
         ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
-        return cls(clips, np.concatenate([*parts, np.zeros(0, np.int16)]), ends)
+        return cls(clips, np.concatenate([*parts, np.zeros(0, np.int16)]), ends, unreadable)
 
     def __add__(self, other: ClipStore) -> ClipStore:
         """Return the clips of both."""
         ends = np.concatenate([self._ends, other._ends + len(self._samples)])
-        return ClipStore(self.clips + other.clips, np.concatenate([self._samples, other._samples]), ends)
+        samples = np.concatenate([self._samples, other._samples])
+        return ClipStore(self.clips + other.clips, samples, ends, self.unreadable)
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -122,23 +151,6 @@ class ClipStore:
 def to_int16(waveform: Floats) -> NDArray[np.int16]:
     """Return samples in [-1, 1] as 16-bit integers."""
     return np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype(np.int16)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MixOptions:
-    """How scenes are mixed; the probabilities of one, two and three clips and of each change."""
-
-    clips: tuple[float, ...] = (0.35, 0.4, 0.25)
-    background_probability: float = 0.0
-    """Of noise, wind, rain or the like behind a single clip, at 0 to 20 dB below it; it is no answer."""
-    level_range_db: float = 12.0
-    """Further clips are up to this much quieter than the first."""
-    focal_db: float = 5.0
-    """A first clip this much louder than the others is the focal one."""
-    low_pass_probability: float = 0.25
-    equalise_probability: float = 0.25
-    noise_probability: float = 0.15
-    speed_probability: float = 0.3
 
 
 @dataclass(frozen=True)

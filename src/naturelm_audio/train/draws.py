@@ -178,6 +178,7 @@ class Draws(Dataset[Sample]):
             raise OptionsError("no rows are left to learn from")
         self.examples, self.reader, self.options = list(examples), reader, options
         self.seed, self.length = seed, length
+        self.rows = len(self.examples)
         self._weights = np.array([example.weight for example in self.examples])
         if not self._weights.sum() > 0:
             raise OptionsError("the weights of all rows are 0: nothing could be drawn")

@@ -8,40 +8,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from naturelm_audio import prompts
 from naturelm_audio.generate import Generator, Request
-from naturelm_audio.model import NatureLMForConditionalGeneration, fbank
+from naturelm_audio.model import NatureLMForConditionalGeneration
 from naturelm_audio.options import GenerateOptions
 from naturelm_audio.train import augment, questions
 from naturelm_audio.train.build import training_clips
 from naturelm_audio.train.data import SAMPLE_RATE_HZ, ClipStore, Floats
-from naturelm_audio.train.heads import Heads
-from naturelm_audio.train.settings import DataSettings
+from naturelm_audio.train.scene_options import ScenesOptions
 
 LISTED_SOURCES = ("esc50-animals", "esc10")
 LONGEST_SECONDS = 10.0
 NOT_ANIMALS = ("rain", "wind", "silence", "background noise", "sea waves")
 """What holds no animal in the question for all species."""
-
-
-class Listener(Protocol):
-    """A model in training with its throw-away heads."""
-
-    model: NatureLMForConditionalGeneration
-    heads: Heads
-
-    def hear(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return patches and audio vectors of log-mel features."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -212,50 +198,10 @@ def _mixture(first: Floats, second: Floats, snr_decibels: float) -> Floats:
     return augment.clamp(augment.mix(padded[0], padded[1], snr_decibels))
 
 
-def curve_figures(
-    settings: DataSettings, labels: dict[str, int]
-) -> Callable[[Listener], dict[str, float]] | None:
-    """Return the function that gives the few figures of a training curve; None without clips to count on.
-
-    They are shares of the 19 labels: by the label heads on encoder and bridge, and by answers from a list.
-    """
-    evaluation = Evaluation(training_clips(settings, "validation"))
-    places = evaluation.places(LISTED_SOURCES, questions.LABELS_19)
-    if not places:
-        return None
-    truths = torch.tensor([questions.LABELS_19.index(label) for label in evaluation.labels(places)])
-    columns = [labels[label] for label in questions.LABELS_19]
-    clips = _stacked([evaluation.store.waveform(place) for place in places], 5 * SAMPLE_RATE_HZ)
-
-    @torch.inference_mode()
-    def figures(learner: Listener) -> dict[str, float]:
-        right = np.zeros(2)
-        for start in range(0, len(places), 16):
-            with torch.autocast("cpu", torch.bfloat16):
-                heard = learner.hear(fbank(clips[start : start + 16]))
-                logits = learner.heads.label_logits(*heard)
-            right += [
-                float((one[:, columns].argmax(1) == truths[start : start + 16]).sum()) for one in logits
-            ]
-        listed = evaluation.listed(learner.model, "", questions.LABELS_19).share
-        shares = {"encoder": right[0] / len(places), "bridge": right[1] / len(places), "listed": listed}
-        return {name: round(value, 4) for name, value in shares.items()}
-
-    return figures
-
-
-def _stacked(waveforms: Sequence[Floats], samples: int) -> Tensor:
-    """Return waveforms (B, samples), cut or padded with zeros at the end."""
-    return torch.from_numpy(
-        np.stack([np.pad(one[:samples], (0, max(0, samples - len(one)))) for one in waveforms])
-    )
-
-
 def evaluate(model: NatureLMForConditionalGeneration, manifest: str | Path) -> list[Figure]:
     """Return the figures of a model on the validation split of a manifest."""
-    return Evaluation(training_clips(DataSettings(manifest=str(manifest)), "validation")).figures(
-        model.eval()
-    )
+    store = training_clips(ScenesOptions(manifest=str(manifest)), "validation")
+    return Evaluation(store).figures(model.eval())
 
 
 def as_markdown(figures: Sequence[Figure]) -> str:
@@ -264,6 +210,16 @@ def as_markdown(figures: Sequence[Figure]) -> str:
     for one in figures:
         low, high = one.interval
         rows.append(f"| {one.name} | {one.right} | {one.total} | {one.share:.1%} | {low:.1%} to {high:.1%} |")
+    return "\n".join(rows) + "\n"
+
+
+def confusions(figures: Sequence[Figure], most: int = 12) -> str:
+    """Return a table of what was answered in place of the truth, of each figure the most frequent ones."""
+    rows = ["| question | heard | answered | times |", "|---|---|---|---:|"]
+    for one in figures:
+        for pair, times in list(one.wrong.items())[:most]:
+            truth, _, answer = pair.partition(" -> ")
+            rows.append(f"| {one.name} | {truth} | {answer} | {times} |")
     return "\n".join(rows) + "\n"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 
 from naturelm_audio.checkpoint import load_model, prepare_tokenizer
 from naturelm_audio.checkpoint.official import BeatsFile, open_checkpoint, read_text_config
@@ -24,6 +25,7 @@ from naturelm_audio.model import (
     NatureLMForConditionalGeneration,
 )
 from naturelm_audio.model.lora import attach_lora
+from naturelm_audio.prompts import AUDIO_TOKEN
 from naturelm_audio.train.recipe import InitOptions, PartsOptions, Recipe
 
 __all__ = ["choose_trained", "initial_model", "trained_names"]
@@ -33,8 +35,14 @@ logger = logging.getLogger(__name__)
 HEAD = "language_model.lm_head.weight"
 
 
-def initial_model(recipe: Recipe) -> NatureLMForConditionalGeneration:
+def initial_model(
+    recipe: Recipe, make_tokenizer: Callable[[], PreTrainedTokenizerFast] | None = None
+) -> NatureLMForConditionalGeneration:
     """Return the model with its first weights and adapters, on the CPU, and what is trained chosen.
+
+    Args:
+        recipe: everything the run depends on.
+        make_tokenizer: makes the tokenizer of a new language model, of what is asked and answered.
 
     Raises:
         CheckpointError: weights are missing, incomplete, or of another architecture.
@@ -53,8 +61,13 @@ def initial_model(recipe: Recipe) -> NatureLMForConditionalGeneration:
         _fit_adapters(model, parts)
     elif init.language_model is not None:
         model = _assembled(init, parts, init.language_model)
+    elif init.text and make_tokenizer is not None:
+        model = _new(init, parts, make_tokenizer())
     else:
-        raise OptionsError("init: name a model, or a language_model (and beats, a BEATs file, beside it)")
+        raise OptionsError(
+            "init: name a model, or a language_model (and beats, a BEATs file, beside it), or give all sizes "
+            "of a new language model as text"
+        )
     audio: Any = model.config.audio_config
     audio.encoder_layerdrop = parts.encoder_layerdrop if parts.encoder else 0.0
     choose_trained(model, parts)
@@ -136,6 +149,36 @@ def _assembled(
         pad_token_id=tokenizer.eos_token_id,
         do_sample=False,
     )
+    model.tokenizer = tokenizer
+    return model
+
+
+def _new(
+    init: InitOptions, parts: PartsOptions, tokenizer: PreTrainedTokenizerFast
+) -> NatureLMForConditionalGeneration:
+    """Return a new model around a new language model with a tokenizer of its own."""
+    start, *ends = tokenizer.convert_tokens_to_ids(
+        [tokenizer.bos_token, "<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"]
+    )
+    special: dict[str, Any] = {
+        "bos_token_id": start, "eos_token_id": ends, "pad_token_id": tokenizer.pad_token_id
+    }  # fmt: skip
+    encoder_config, state = _encoder(init)
+    text = LlamaConfig(vocab_size=len(tokenizer), **special, **init.text)
+    config = NatureLMConfig(
+        audio_config=encoder_config,
+        bridge_config=BridgeConfig(**init.bridge),
+        text_config=text,
+        audio_token_id=tokenizer.convert_tokens_to_ids(AUDIO_TOKEN),
+        padded_lengths_seconds=init.clip_lengths_seconds,
+        lora_rank=parts.lora_rank,
+        lora_alpha=parts.lora_alpha,
+        lora_dropout=parts.lora_dropout,
+        tie_word_embeddings=bool(text.tie_word_embeddings),
+    )
+    model = _with_weights(config, state, Path(init.beats or "init"), random_text=True)
+    generation: Any = GenerationConfig
+    model.generation_config = generation(**special)
     model.tokenizer = tokenizer
     return model
 

@@ -1,6 +1,6 @@
-"""Every wording of the tiny model's training, and the rules that make question and answer from what is heard.
+"""The rules that make question and answer from what is heard in a scene, and how often each is asked.
 
-One table per task; one wording is the usual one and comes first. Evaluation asks the same wordings.
+Wordings are those of compiled questions; evaluation asks the same.
 """
 
 from __future__ import annotations
@@ -10,45 +10,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from naturelm_audio.train.manifest.sounds import NONE, Sound, answer_list, caption
+from naturelm_audio.train.manifest.wordings import WORDINGS
+
 Generator = np.random.Generator
 
-NONE = "None"
 WHALE_LABELS = ("right whale", NONE)
 """The two labels of underwater recordings in which one kind of whale was looked for."""
 
-CLASSIFY = "The objective is to classify the sound into one of the following categories: {}"
-SOUND_NAME = (
-    "What is the common name for the sound in the audio?",
-    "What is the common name for the focal species in the audio?",
-    "What sound is heard in the audio?",
-    "What is this sound?",
-)
-SPECIES_NAME = (
-    "What is the common name for the focal species in the audio?",
-    "What is the common name for the sound in the audio?",
-    "What animal is heard in the audio?",
-    "Which species is this?",
-)
-SCIENTIFIC_NAME = ("What is the scientific name for the focal species in the audio?",)
-TAXONOMIC_NAME = ("What is the taxonomic name of the focal species in the audio?",)
-RANKS = {
-    "genus": "What is the genus of the focal species in the audio?",
-    "family": "What is the family of the focal species in the audio?",
-    "order": "What is the order of the focal species in the audio?",
-    "class": "What is the class of the focal species in the audio?",
-}
-CHOOSE = ("Which of these is the focal species in the audio? {}",)
-DETECT = ("Which of these, if any, are present in the audio recording? {}",)
-DETECT_OPEN = (
-    "What are the common names for the species in the audio, if any?",
-    "Which animals are heard in the audio, if any?",
-)
-CAPTION = ("Caption the audio.", "Describe the audio.")
-CAPTION_COMMON = ("Caption the audio, using the common name for any animal species.",)
-CAPTION_SCIENTIFIC = ("Caption the audio, using the scientific name for any animal species.",)
-HOW_MANY = ("Is there one animal or more than one in the audio?",)
-KIND = ("Is the sound speech, music, an animal or something else?",)
-INSTRUMENT = ("What instrument is heard in the audio?",)
+# Wordings are those of the one table; how often each is used is told where questions are made.
+CLASSIFY = WORDINGS["categories"][0]
+_SOUND, _SPECIES = WORDINGS["name-sound"], WORDINGS["name-common"]
+SOUND_NAME = (_SOUND[0], _SPECIES[0], *_SOUND[1:])
+SPECIES_NAME = (_SPECIES[0], _SOUND[0], *_SPECIES[3:])
+SCIENTIFIC_NAME = WORDINGS["name-scientific"]
+TAXONOMIC_NAME = WORDINGS["name-taxonomic"]
+RANKS = {rank: WORDINGS[f"rank-{rank}"][0] for rank in ("genus", "family", "order", "class")}
+CHOOSE = WORDINGS["candidates"]
+DETECT = WORDINGS["detect-list"]
+DETECT_OPEN = (WORDINGS["detect-common"][0], WORDINGS["detect-common"][2])
+CAPTION = WORDINGS["caption-plain"]
+CAPTION_COMMON = WORDINGS["caption-common"]
+CAPTION_SCIENTIFIC = WORDINGS["caption-scientific"]
+HOW_MANY = WORDINGS["count-animals"]
+KIND = WORDINGS["kind"]
+INSTRUMENT = WORDINGS["music-instrument"]
 
 ANIMALS_11 = (
     "cat",
@@ -76,72 +62,6 @@ LABELS_19 = (
 )
 """The labels of the sources `esc50-animals` and `esc10`."""
 
-_CLAUSES = {
-    "cat": "a cat meowing",
-    "chirping birds": "birds chirping",
-    "unlabelled bird": "a bird calling",
-    "cow": "a cow mooing",
-    "crow": "a crow cawing",
-    "dog": "a dog barking",
-    "frog": "a frog croaking",
-    "hen": "a hen clucking",
-    "insects": "insects buzzing",
-    "cricket": "a cricket chirping",
-    "pig": "a pig grunting",
-    "rooster": "a rooster crowing",
-    "sheep": "a sheep bleating",
-    "donkey": "a donkey braying",
-    "lion": "a lion roaring",
-    "bear": "a bear growling",
-    "horse": "a horse neighing",
-    "elephant": "an elephant trumpeting",
-    "chainsaw": "a chainsaw running",
-    "clock tick": "a clock ticking",
-    "crackling fire": "a fire crackling",
-    "crying baby": "a baby crying",
-    "laughing baby": "a baby laughing",
-    "helicopter": "a helicopter flying",
-    "rain": "rain falling",
-    "sea waves": "sea waves",
-    "sneezing": "a person sneezing",
-    "wind": "wind blowing",
-    "silence": "silence",
-    "background noise": "background noise",
-    NONE: "underwater noise",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sound:
-    """One kind of sound, as a row of the manifest names it."""
-
-    label: str
-    kind: str
-    """animal, environment, speech, music, noise or unlabelled."""
-    taxonomic_name: str = ""
-    """Phylum, class, order, family, genus and species; or the binomial; or nothing."""
-
-    @property
-    def is_animal(self) -> bool:
-        """Whether an animal is heard, named or not."""
-        return self.kind in ("animal", "unlabelled")
-
-    @property
-    def named(self) -> bool:
-        """Whether the label can be an answer to a question for a name."""
-        return self.kind != "unlabelled" and self.label != NONE
-
-    @property
-    def ranks(self) -> list[str]:
-        """The six words from phylum to species, or nothing."""
-        words = self.taxonomic_name.split()
-        return words if len(words) == 6 else []
-
-    @property
-    def scientific_name(self) -> str:
-        """The binomial, or nothing."""
-        return " ".join(self.taxonomic_name.split()[-2:])
-
 
 @dataclass(frozen=True)
 class Heard:
@@ -160,30 +80,6 @@ class Heard:
 
 Question = tuple[str, str]
 """Wording and answer."""
-
-
-def clause(sound: Sound, *, scientific: bool = False) -> str:
-    """Return what a sound is in a caption, such as `a dog barking`."""
-    if scientific and sound.is_animal and sound.scientific_name:
-        return f"{sound.scientific_name} calling"
-    if sound.label in _CLAUSES:
-        return _CLAUSES[sound.label]
-    if sound.kind == "speech":
-        return f"a person saying {sound.label.removeprefix('speech: ')}"
-    article = "an" if sound.label[0].lower() in "aeiou" else "a"
-    return f"{article} {sound.label} {'playing' if sound.kind == 'music' else 'calling'}"
-
-
-def caption(sounds: Sequence[Sound], *, scientific: bool = False) -> str:
-    """Return one sentence on all sounds, such as `A dog barking and rain falling.`"""
-    clauses = [clause(sound, scientific=scientific) for sound in sounds]
-    text = " and ".join(part for part in (", ".join(clauses[:-1]), clauses[-1]) if part)
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def answer_list(labels: Sequence[str]) -> str:
-    """Return the labels without repetition, comma-separated in alphabetical order, or `None`."""
-    return ", ".join(sorted(set(labels), key=str.lower)) or NONE
 
 
 class Asker:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from naturelm_audio.errors import OptionsError
-from naturelm_audio.train.yaml_options import from_yaml
+from naturelm_audio.train.scene_options import ScenesOptions
+from naturelm_audio.train.yaml_options import stages_from_yaml
 
 __all__ = [
     "AugmentOptions",
@@ -25,7 +26,7 @@ __all__ = [
     "RunOptions",
     "ValidationOptions",
     "join_recipes",
-    "read_recipe",
+    "read_recipes",
 ]
 
 
@@ -44,7 +45,10 @@ class InitOptions:
     bridge: dict[str, Any] = field(default_factory=dict)
     """Sizes of a new Q-Former."""
     text: dict[str, Any] = field(default_factory=dict)
-    """Changed sizes of the language model, which then starts at random: for trying a recipe out."""
+    """Changed sizes of the language model, which then starts at random: for trying a recipe out. Without a
+    ``language_model``, all sizes of a new one."""
+    vocabulary: int = 2000
+    """Most tokens of a new language model's own tokenizer, which is made of what the run asks and answers."""
     clip_lengths_seconds: tuple[float, ...] = (10.0,)
     """Lengths that clips are padded to, of a new model."""
     qformer_heads: int = 12
@@ -56,6 +60,7 @@ class InitOptions:
             raise OptionsError("init.model is a whole model: leave out beats, encoder, bridge and text")
         if self.beats and self.encoder:
             raise OptionsError("init.beats has its own sizes: leave out encoder")
+        _whole("vocabulary", self.vocabulary, 300)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +164,16 @@ class OptimiserOptions:
     """AdamW, its schedule and how an update is made."""
 
     steps: int
+    minutes: float | None = None
+    """The run ends after so many minutes even if steps are left; the cosine then follows the clock. Such a
+    run can't be repeated exactly."""
     batch_size: int = 128
     """Rows in one update, over all processes."""
     rows_at_once: int = 8
     """Rows in one process's memory at a time; the rest is accumulated."""
     learning_rate: float = 9e-5
+    language_model_learning_rate: float | None = None
+    """Of the language model, if another one; it falls in the same proportion."""
     final_learning_rate: float = 2e-5
     warmup_steps: int = 5000
     betas: tuple[float, float] = (0.9, 0.999)
@@ -174,27 +184,36 @@ class OptimiserOptions:
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     stop_after_bad_updates: int = 10
     """Updates in a row without a finite gradient, after which the run ends."""
+    average_decay: float = 0.0
+    """Of the running mean of the weights, which then is what is judged and kept as the model; 0 for none."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         for name in ("steps", "batch_size", "rows_at_once", "stop_after_bad_updates"):
             _whole(name, getattr(self, name), 1)
         _whole("warmup_steps", self.warmup_steps, 0)
-        for name in ("learning_rate", "clip_norm", "clip_value"):
+        for name in ("learning_rate", "language_model_learning_rate", "clip_norm", "clip_value", "minutes"):
             _positive(name, getattr(self, name))
         if not 0 <= self.final_learning_rate <= self.learning_rate:
             raise OptionsError("final_learning_rate must lie from 0 to learning_rate")
         if not all(0 <= beta < 1 for beta in self.betas) or not self.weight_decay >= 0:
             raise OptionsError("betas must be from 0 to below 1, weight_decay 0 or more")
+        if not 0 <= self.average_decay < 1:
+            raise OptionsError(f"average_decay must be from 0 to below 1, not {self.average_decay:g}")
 
-    def learning_rate_at(self, step: int) -> float:
+    def done(self, step: int, minutes: float = 0.0) -> float:
+        """Return how much of the run is done after so many updates and minutes, 0..1."""
+        by_clock = minutes / self.minutes if self.minutes else 0.0
+        return min(max(step / self.steps, by_clock), 1.0)
+
+    def learning_rate_at(self, step: int, minutes: float = 0.0) -> float:
         """Return the learning rate of the update after ``step`` others: a line up, then a cosine down.
 
         The cosine is counted from step 0, so it has no start of its own after the warm-up.
         """
         if step < self.warmup_steps:
             return self.learning_rate * step / self.warmup_steps
-        done = min(step / self.steps, 1.0)
+        done = self.done(step, minutes)
         spread = self.learning_rate - self.final_learning_rate
         return self.final_learning_rate + spread * 0.5 * (1 + math.cos(math.pi * done))
 
@@ -211,7 +230,8 @@ class ValidationOptions:
     """Most rows of a task whose answers are generated, greedily; 0 for none."""
     max_new_tokens: int = 60
     best: str = "loss"
-    """What the best checkpoint is best at: ``loss``, ``token_accuracy``, or ``TASK/METRIC``."""
+    """What the best checkpoint is best at: ``loss``, ``token_accuracy``, or ``TASK/METRIC``; ``last`` keeps
+    the weights at the end."""
     patience: int = 0
     """The run ends after so many validations in a row that were not the best; 0 never ends it early."""
 
@@ -231,6 +251,8 @@ class RunOptions:
     keep_last: int = 2
     checkpoint_weights: Literal["all", "trained"] = "all"
     """``trained`` leaves out what is frozen, so that a checkpoint needs the first weights beside it."""
+    model_precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the model that a run ends with."""
     log_every: int = 5
     report_to: tuple[str, ...] = ()
     """``tensorboard``, ``wandb`` or any other logger of transformers."""
@@ -253,19 +275,25 @@ class Recipe:
     seed: int = 13
     init: InitOptions = field(default_factory=InitOptions)
     data: DataOptions = field(default_factory=DataOptions)
+    scenes: ScenesOptions | None = None
+    """Learn from scenes that are mixed on the way, not from the rows of ``data``."""
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     parts: PartsOptions = field(default_factory=PartsOptions)
     validation: ValidationOptions = field(default_factory=ValidationOptions)
     run: RunOptions = field(default_factory=RunOptions)
 
 
-def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
-    """Return the recipe of a YAML file, changed by options such as ``optimiser.steps=10``.
+def read_recipes(path: str | Path, changes: Sequence[str] = ()) -> list[Recipe]:
+    """Return the recipes of a YAML file: one, or its ``stages``, each with what they all have in common.
+
+    Args:
+        path: the file.
+        changes: options such as ``optimiser.steps=10``, for every stage, or ``stages.0.optimiser.steps=10``.
 
     Raises:
         OptionsError: with the file and the whole name of the key that is wrong.
     """
-    return from_yaml(Recipe, path, changes)
+    return stages_from_yaml(Recipe, path, changes)
 
 
 def join_recipes(stages: Sequence[Recipe]) -> Recipe:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,23 @@ from typing import Any
 import accelerate
 import torch
 import transformers
-from torch import Tensor
 
-from naturelm_audio import __version__
+from naturelm_audio import __version__, prompts
 from naturelm_audio.audio import SAMPLE_RATE_HZ
 from naturelm_audio.errors import MissingExtraError, OptionsError, OutputError
 from naturelm_audio.files import write_atomically
 from naturelm_audio.model import NatureLMConfig, NatureLMForConditionalGeneration
 from naturelm_audio.train import checkpoints
+from naturelm_audio.train.callbacks import Stopping
 from naturelm_audio.train.collate import Collator
 from naturelm_audio.train.draws import Draws, Reader
 from naturelm_audio.train.initial import initial_model
+from naturelm_audio.train.manifest.examples import Example
 from naturelm_audio.train.recipe import InitOptions, Recipe, RunOptions
-from naturelm_audio.train.rows import Rows, file_hash, rows_of
-from naturelm_audio.train.trainer import LOG, RunTrainer, Stopping
+from naturelm_audio.train.rows import file_hash, rows_of
+from naturelm_audio.train.scene_runs import scene_trainer
+from naturelm_audio.train.tokenizer import train_tokenizer
+from naturelm_audio.train.trainer import LOG, RunTrainer
 from naturelm_audio.train.validation import Validation
 from naturelm_audio.train.yaml_options import differences
 
@@ -48,9 +51,12 @@ FREE_SECTION = "run."
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run: its model's folder, figures of the best weights, and rows that couldn't be read."""
+    """A finished run: the folders of its model and of its last checkpoint, figures of the best weights, and
+    rows that couldn't be read.
+    """
 
     model: Path
+    last: Path
     figures: dict[str, float]
     unreadable: dict[int, str]
     bad_updates: int
@@ -84,7 +90,7 @@ def train(recipe: Recipe, output_dir: str | Path, *, stop_after: int | None = No
         trainer.take_up(last)
     else:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-    ended = trainer.ended_early or trainer.state.global_step >= recipe.optimiser.steps
+    ended = trainer.counts.ended_early or trainer.state.global_step >= recipe.optimiser.steps
     return _finish(trainer, folder) if ended else None
 
 
@@ -97,7 +103,10 @@ def train_stages(recipes: Sequence[Recipe], output_dir: str | Path) -> Finished 
     folder, finished = Path(output_dir), None
     for place, recipe in enumerate(recipes, start=1):
         if finished is not None:
-            init = InitOptions(model=str(finished.model))
+            # The mean of the weights is for judging; what goes on learning are the weights themselves.
+            before = recipes[place - 2]
+            goes_on = before.optimiser.average_decay > 0 and before.run.checkpoint_weights == "all"
+            init = InitOptions(model=str(finished.last if goes_on else finished.model))
             recipe = dataclasses.replace(recipe, init=init)
         stage = folder / f"stage{place}" if len(recipes) > 1 else folder
         finished = train(recipe, stage)
@@ -111,9 +120,27 @@ def prepare(recipe: Recipe, folder: Path) -> RunTrainer:
         See :func:`train`.
     """
     _require_loggers(recipe.run)
-    rows = rows_of(recipe.data)
+    if recipe.optimiser.average_decay and recipe.run.distributed == "fsdp":
+        raise OptionsError("optimiser.average_decay: shared-out weights (run.distributed fsdp) have no mean")
+    if recipe.optimiser.warmup_steps >= recipe.optimiser.steps:
+        logger.warning(
+            "optimiser.warmup_steps %d is not below its steps %d: the full learning rate is never reached",
+            recipe.optimiser.warmup_steps,
+            recipe.optimiser.steps,
+        )
     _check_same_run(recipe, folder)
-    model = initial_model(recipe)
+    trainer, learned_from = (scene_trainer if recipe.scenes else _row_trainer)(recipe, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if trainer.is_world_process_zero() and not (folder / RECORD).is_file():
+        _write_record(folder, _begun(recipe, trainer.plain, learned_from))
+    trainer.accelerator.wait_for_everyone()
+    return trainer
+
+
+def _row_trainer(recipe: Recipe, folder: Path) -> tuple[RunTrainer, dict[str, Any]]:
+    """Return the trainer of a run on rows of annotation files, and what goes into its record."""
+    rows = rows_of(recipe.data)
+    model = initial_model(recipe, lambda: train_tokenizer(_texts(rows.train), recipe.init.vocabulary))
     reader = Reader(rows.audio_root, clip_samples(model.config, recipe.data.clip_seconds), rows.stored)
     draws = Draws(
         rows.train,
@@ -126,18 +153,14 @@ def prepare(recipe: Recipe, folder: Path) -> RunTrainer:
     if rows.valid:
         collator = Collator(model.config, model.tokenizer, recipe.data.max_answer_tokens)
         validation = Validation(rows.valid, reader, collator, recipe.validation, seed=recipe.seed)
-    if recipe.optimiser.warmup_steps >= recipe.optimiser.steps:
-        logger.warning(
-            "optimiser.warmup_steps %d is not below its steps %d: the full learning rate is never reached",
-            recipe.optimiser.warmup_steps,
-            recipe.optimiser.steps,
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer = RunTrainer(recipe, model, draws, validation, folder)
-    if trainer.is_world_process_zero() and not (folder / RECORD).is_file():
-        _write_record(folder, _begun(recipe, rows, model))
-    trainer.accelerator.wait_for_everyone()
-    return trainer
+    files = [*recipe.data.train, *recipe.data.valid]
+    return RunTrainer(recipe, model, draws, validation, folder), {"files": files, "rows": rows.as_json()}
+
+
+def _texts(rows: Sequence[Example]) -> Iterator[str]:
+    for row in rows:
+        yield prompts.build(row.prompt, clips=row.clips)
+        yield row.text
 
 
 def clip_samples(config: NatureLMConfig, clip_seconds: float | None) -> int:
@@ -152,12 +175,14 @@ def clip_samples(config: NatureLMConfig, clip_seconds: float | None) -> int:
 # --- the record ---
 
 
-def _begun(recipe: Recipe, rows: Rows, model: NatureLMForConditionalGeneration) -> dict[str, Any]:
+def _begun(
+    recipe: Recipe, model: NatureLMForConditionalGeneration, learned_from: Mapping[str, Any]
+) -> dict[str, Any]:
     learning = [parameter.numel() for parameter in model.parameters() if parameter.requires_grad]
     return {
         "recipe": dataclasses.asdict(recipe),
-        "files": {path: file_hash(path) for path in (*recipe.data.train, *recipe.data.valid)},
-        "rows": rows.as_json(),
+        "files": {str(path): file_hash(path) for path in learned_from["files"]},
+        "rows": learned_from["rows"],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trained_parameters": sum(learning),
         "versions": {
@@ -232,25 +257,25 @@ def _cut_log(folder: Path, step: int, *, first: bool) -> None:
 
 def _finish(trainer: RunTrainer, folder: Path) -> Finished:
     """Write the best weights as a model, and what the run counted."""
-    state: dict[str, Tensor] = dict(trainer.full_state())
+    state, counts = trainer.full_state(), trainer.counts
     if trainer.is_world_process_zero():
-        best = trainer.best_checkpoint()
-        if best is not None:
-            state |= checkpoints.read_weights(best, trainer.shapes, trainer.tied)
         temporary = folder / f".{MODEL}.tmp"
         with checkpoints.clear_save_errors(temporary):
-            checkpoints.write_model(trainer.plain, state, temporary)
+            checkpoints.write_finished(
+                trainer.plain, trainer.best_state(state), temporary, trainer.recipe.run.model_precision
+            )
         checkpoints.publish(temporary, folder / MODEL)
         record = _read_record(folder) | {
             "best_step": trainer.state.best_global_step or trainer.state.global_step,
-            "figures": trainer.best_figures,
-            "bad_updates": trainer.bad_updates,
-            "unreadable": trainer.unreadable,
+            "figures": counts.best_figures,
+            "bad_updates": counts.bad_updates,
+            "unreadable": counts.unreadable,
         }
         _write_record(folder, record)
-        _tell_unreadable(trainer.unreadable)
+        _tell_unreadable(counts.unreadable)
     trainer.accelerator.wait_for_everyone()
-    return Finished(folder / MODEL, trainer.best_figures, trainer.unreadable, trainer.bad_updates)
+    last = checkpoints.checkpoint_folder(folder, trainer.state.global_step)
+    return Finished(folder / MODEL, last, counts.best_figures, counts.unreadable, counts.bad_updates)
 
 
 def _tell_unreadable(unreadable: Mapping[int, str]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -21,21 +20,32 @@ __all__ = ["discard_gradients", "make_optimiser", "make_schedule", "parameter_gr
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._BatchNorm)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the parameters that learn in two groups: with decay, and without for biases, norms and queries.
+def parameter_groups(
+    model: nn.Module, options: OptimiserOptions, language_model: nn.Module
+) -> list[dict[str, Any]]:
+    """Return the parameters that learn, by their decay and learning rate.
 
-    What a parameter is tells the module that holds it, not its name: LLMs have norms of classes of their own.
+    Biases, norms and queries don't decay. What a parameter is tells the module that holds it, not its name:
+    LLMs have norms of classes of their own.
     """
-    decayed: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
+    text = {id(parameter) for parameter in language_model.parameters()}
+    rates = options.learning_rate, options.language_model_learning_rate or options.learning_rate
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for rate in rates:
+        groups.setdefault((rate, options.weight_decay), [])
+        groups.setdefault((rate, 0.0), [])
     seen: set[int] = set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            (others if _never_decays(module, name) else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+            decay = 0.0 if _never_decays(module, name) else options.weight_decay
+            groups[rates[id(parameter) in text], decay].append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    ]
 
 
 def _never_decays(module: nn.Module, name: str) -> bool:
@@ -60,13 +70,21 @@ def make_optimiser(groups: list[dict[str, Any]], options: OptimiserOptions) -> O
     return optimiser
 
 
-def make_schedule(optimiser: Optimizer, options: OptimiserOptions) -> LambdaLR:
-    """Return the schedule of the recipe, counted in updates of the whole run."""
-    return LambdaLR(optimiser, partial(_factor, options))
+def make_schedule(
+    optimiser: Optimizer, options: OptimiserOptions, minutes: Callable[[], float] = float
+) -> LambdaLR:
+    """Return the schedule of the recipe, counted in updates of the whole run.
 
+    Args:
+        optimiser: its groups have the highest learning rates.
+        options: of the recipe.
+        minutes: how long the run has lasted, for runs that end by the clock.
+    """
 
-def _factor(options: OptimiserOptions, step: int) -> float:
-    return options.learning_rate_at(step) / options.learning_rate
+    def factor(step: int) -> float:
+        return options.learning_rate_at(step, minutes()) / options.learning_rate
+
+    return LambdaLR(optimiser, factor)
 
 
 @torch.no_grad()

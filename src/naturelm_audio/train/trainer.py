@@ -6,46 +6,65 @@ So a resumed run goes on exactly, and the number of processes changes nothing bu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
-import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
+from transformers import PrinterCallback
 
 from naturelm_audio.errors import NatureLMError, OptionsError
 from naturelm_audio.model import NatureLMForConditionalGeneration
 from naturelm_audio.sequence import IGNORED
 from naturelm_audio.train import checkpoints, sharding
 from naturelm_audio.train.arguments import training_arguments
+from naturelm_audio.train.averaging import AverageWeights
+from naturelm_audio.train.callbacks import Clock, Validating
 from naturelm_audio.train.collate import Collator, model_inputs, take_unreadable
-from naturelm_audio.train.draws import Draws, Unreadable
+from naturelm_audio.train.draws import Unreadable
 from naturelm_audio.train.initial import trained_names
 from naturelm_audio.train.manifest.seeding import digest
 from naturelm_audio.train.recipe import Recipe
+from naturelm_audio.train.resuming import Counts, ResumableTrainer
 from naturelm_audio.train.schedule import discard_gradients, make_optimiser, make_schedule, parameter_groups
-from naturelm_audio.train.validation import Validation, answer_losses
+from naturelm_audio.train.validation import answer_losses
 from naturelm_audio.train.yaml_options import closest
 
-__all__ = ["LOG", "RunTrainer", "Stopping", "TrainingError", "keep_frozen_parts_still"]
+__all__ = ["LOG", "RunTrainer", "TrainingError", "keep_frozen_parts_still"]
 
 logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
+LAST = "last"
 
 
 class TrainingError(NatureLMError):
     """A run that can't go on: no finite gradients, or too much audio that can't be read."""
 
 
-class RunTrainer(Trainer):
+class RowSource(Protocol):
+    """Samples to learn from; ``rows`` is how many different rows there are."""
+
+    rows: int
+
+
+class Judge(Protocol):
+    """What a run is judged by."""
+
+    def figures(
+        self, model: nn.Module, plain: NatureLMForConditionalGeneration, **_: Any
+    ) -> dict[str, float]:
+        """Return figures by name, the same on every process."""
+        ...
+
+
+class RunTrainer(ResumableTrainer):
     """One run in one folder.
 
     Args:
@@ -54,18 +73,22 @@ class RunTrainer(Trainer):
         draws: samples to learn from, as many as the run makes.
         validation: what to judge it on; None for nothing.
         output_dir: folder of checkpoints and log.
+        collator: makes batches; by default of questions about clips.
+        learner: what is called with a batch, the model inside; by default the model.
+        heads: layers of the learner that are no part of the model.
     """
-
-    optimizer: Any
-    lr_scheduler: Any
 
     def __init__(
         self,
         recipe: Recipe,
         model: NatureLMForConditionalGeneration,
-        draws: Draws,
-        validation: Validation | None,
+        draws: RowSource,
+        validation: Judge | None,
         output_dir: Path,
+        *,
+        collator: Any = None,
+        learner: nn.Module | None = None,
+        heads: nn.Module | None = None,
     ) -> None:
         self.recipe, self.draws, self.validation = recipe, draws, validation
         self.run_folder = output_dir
@@ -73,31 +96,43 @@ class RunTrainer(Trainer):
         state = model.state_dict()
         self.shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
         self.tied = checkpoints.tied_names(state)
-        self.best_figures: dict[str, float] = {}
-        self.bad_updates, self.bad_in_a_row = 0, 0
-        self.worse_in_a_row, self.ended_early = 0, False
-        self.unreadable: dict[int, str] = {}
+        self.counts = Counts()
         self._micro_batch = 0
         had_cache = getattr(model.config, "use_cache", None)
-        collator = Collator(model.config, model.tokenizer, recipe.data.max_answer_tokens)
+        rows: Any = draws
         super().__init__(
-            model=model,
+            model=learner or model,
             args=training_arguments(recipe, output_dir),
-            data_collator=collator,
-            train_dataset=draws,
-            callbacks=[_Validating(recipe, validation is not None)],
+            data_collator=collator or Collator(model.config, model.tokenizer, recipe.data.max_answer_tokens),
+            train_dataset=rows,
         )
+        self.clock = Clock(recipe.optimiser.minutes, self._mean, self._end)
+        self.heads = heads
         self.plain = model
         self.sharded = recipe.run.distributed == "fsdp" and self.args.world_size > 1
         if self.sharded:
             sharding.shard(model, self.args.device)
             # The weights are shared out already: Accelerate is to add its precision but no wrapper.
             self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
+        self._add_callbacks()
         if had_cache is None and hasattr(model.config, "use_cache"):
             del model.config.use_cache  # the Trainer's setting, which a saved model should not have
-        self.remove_callback(PrinterCallback)
         if recipe.parts.gradient_checkpointing:
             _checkpoint_layers(model.language_model)
+
+    def _add_callbacks(self) -> None:
+        self.remove_callback(PrinterCallback)
+        decay = self.recipe.optimiser.average_decay
+        self.average = (
+            AverageWeights(self.learning_tensors, decay, lambda: not self.counts.bad_in_a_row)
+            if decay
+            else None
+        )
+        if self.average is not None:
+            self.add_callback(self.average)
+        self.add_callback(self.clock)
+        judged = self.validation is not None
+        self.add_callback(Validating(self.recipe, judged, lambda: self.counts.ended_early))
 
     # --- one update ---
 
@@ -106,11 +141,16 @@ class RunTrainer(Trainer):
     ) -> tuple[list[Any], Any]:
         """Return the micro-batches of an update and the number of answer tokens in all of them."""
         self._micro_batch = 0
+        self.clock.begin()
         batches = [next(epoch_iterator) for _ in range(num_batches)]
         for batch in batches:
             self._note(take_unreadable(batch))
-        tokens = torch.stack([(batch["labels"] != IGNORED).sum() for batch in batches]).sum()
+        tokens = torch.stack([self.answer_tokens(batch) for batch in batches]).sum()
         return batches, self.accelerator.gather(tokens.to(device)).sum()
+
+    def answer_tokens(self, batch: dict[str, Any]) -> Tensor:
+        """Return how many tokens of answers a batch has."""
+        return (batch["labels"] != IGNORED).sum()
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -154,32 +194,33 @@ class RunTrainer(Trainer):
         norm = super()._clip_grad_norm(model)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         if math.isfinite(float(norm)):
-            self.bad_in_a_row = 0
+            self.counts.bad_in_a_row = 0
             if self.recipe.optimiser.clip_value is not None:
                 nn.utils.clip_grad_value_(model.parameters(), self.recipe.optimiser.clip_value)
             return norm
         discard_gradients(model.parameters())
-        self.bad_updates, self.bad_in_a_row = self.bad_updates + 1, self.bad_in_a_row + 1
+        self.counts.bad_updates += 1
+        self.counts.bad_in_a_row += 1
         logger.warning("update %d left out: its gradient is not finite", self.state.global_step + 1)
-        if self.bad_in_a_row >= self.recipe.optimiser.stop_after_bad_updates:
+        if self.counts.bad_in_a_row >= self.recipe.optimiser.stop_after_bad_updates:
             raise TrainingError(
-                f"{self.bad_in_a_row} updates in a row had no finite gradient: lower the learning rate, "
-                f"or look at the data of update {self.state.global_step + 1}"
+                f"{self.counts.bad_in_a_row} updates in a row had no finite gradient: lower the learning "
+                f"rate, or look at the data of update {self.state.global_step + 1}"
             )
         return norm
 
     def _note(self, found: list[Unreadable]) -> None:
         """Remember rows that couldn't be read; too many of them end the run."""
         for one in found:
-            if one.row not in self.unreadable:
+            if one.row not in self.counts.unreadable:
                 logger.warning("row %d is left out: %s", one.row, one.reason)
-                self.unreadable[one.row] = one.reason
-        rows, share = len(self.draws.examples), self.recipe.data.max_unreadable_share
-        if len(self.unreadable) > share * rows:
-            listed = "; ".join(list(self.unreadable.values())[:5])
+                self.counts.unreadable[one.row] = one.reason
+        rows, share = self.draws.rows, self.recipe.data.max_unreadable_share
+        if len(self.counts.unreadable) > share * rows:
+            listed = "; ".join(list(self.counts.unreadable.values())[:5])
             raise TrainingError(
-                f"{len(self.unreadable)} of {rows} rows can't be read, more than data.max_unreadable_share "
-                f"{share:g} allows: {listed}"
+                f"{len(self.counts.unreadable)} of {rows} rows can't be read, more than "
+                f"data.max_unreadable_share {share:g} allows: {listed}"
             )
 
     # --- optimiser ---
@@ -187,7 +228,7 @@ class RunTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Return the optimiser over what is trained."""
         if self.optimizer is None:
-            groups = parameter_groups(model or self.model, self.recipe.optimiser.weight_decay)
+            groups = parameter_groups(model or self.model, self.recipe.optimiser, self.plain.language_model)
             self.optimizer = make_optimiser(groups, self.recipe.optimiser)
         return self.optimizer
 
@@ -196,7 +237,8 @@ class RunTrainer(Trainer):
         if self.lr_scheduler is None:
             # Under the wrapper of Accelerate is the optimiser whose groups have the learning rates.
             chosen = optimizer or self.optimizer
-            self.lr_scheduler = make_schedule(getattr(chosen, "optimizer", chosen), self.recipe.optimiser)
+            inner = getattr(chosen, "optimizer", chosen)
+            self.lr_scheduler = make_schedule(inner, self.recipe.optimiser, lambda: self.clock.minutes)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
@@ -206,15 +248,16 @@ class RunTrainer(Trainer):
         """Return all figures of the validation, their names after ``eval_``."""
         if self.validation is None:
             return {}
-        figures = self.validation.figures(
-            self.model_wrapped,
-            self.plain,
-            rank=self.args.process_index,
-            world=self.args.world_size,
-            batch_size=self.recipe.optimiser.rows_at_once,
-            answers=not self.sharded,  # the pieces that generating calls have gathered no weights
-            autocast=self.accelerator.autocast,
-        )
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            figures = self.validation.figures(
+                self.model_wrapped,
+                self.plain,
+                rank=self.args.process_index,
+                world=self.args.world_size,
+                batch_size=self.recipe.optimiser.rows_at_once,
+                answers=not self.sharded,  # the pieces that generating calls have gathered no weights
+                autocast=self.accelerator.autocast,
+            )
         named = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(dict(named))
         return named
@@ -222,6 +265,9 @@ class RunTrainer(Trainer):
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Return whether these are the best figures so far; a checkpoint of them follows."""
         best = self.recipe.validation.best
+        if best == LAST:
+            self.counts.best_figures = {name.removeprefix("eval_"): one for name, one in metrics.items()}
+            return False
         value = metrics.get(f"eval_{best}")
         if value is None:
             names = [name.removeprefix("eval_") for name in metrics]
@@ -231,27 +277,36 @@ class RunTrainer(Trainer):
         if old is not None and (value >= old if lower else value <= old):
             self._count_worse()
             return False
-        self.worse_in_a_row = 0
+        self.counts.worse_in_a_row = 0
         self.state.best_metric, self.state.best_global_step = value, self.state.global_step
-        self.best_figures = {name.removeprefix("eval_"): figure for name, figure in metrics.items()}
+        self.counts.best_figures = {name.removeprefix("eval_"): figure for name, figure in metrics.items()}
         self.control.should_save = True
         return True
 
     def _count_worse(self) -> None:
         """Count a validation that was not the best, and end the run if that is too often in a row."""
-        self.worse_in_a_row += 1
-        if self.worse_in_a_row == self.recipe.validation.patience:
-            logger.info("no better validation in %d: the run ends here", self.worse_in_a_row)
-            self.ended_early = self.control.should_training_stop = self.control.should_save = True
+        self.counts.worse_in_a_row += 1
+        if self.counts.worse_in_a_row == self.recipe.validation.patience:
+            logger.info("no better validation in %d: the run ends here", self.counts.worse_in_a_row)
+            self._end()
+
+    def _end(self) -> None:
+        """End the run with this update."""
+        self.counts.ended_early = self.control.should_training_stop = self.control.should_save = True
+
+    def _mean(self, number: float) -> float:
+        """Return the mean of the processes' numbers."""
+        own = torch.tensor([number], dtype=torch.float64, device=self.args.device)
+        return float(self.accelerator.gather(own).mean())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Append a row to the run's log, and hand it to other loggers."""
-        if self.bad_updates:
-            logs["bad_updates"] = self.bad_updates
-        if self.unreadable:
-            logs["unreadable_rows"] = len(self.unreadable)
+        if self.counts.bad_updates:
+            logs["bad_updates"] = self.counts.bad_updates
+        if self.counts.unreadable:
+            logs["unreadable_rows"] = len(self.counts.unreadable)
         logs.pop("total_flos", None)
-        logs["passes"] = self.state.global_step * self.recipe.optimiser.batch_size / len(self.draws.examples)
+        logs["passes"] = self.state.global_step * self.recipe.optimiser.batch_size / self.draws.rows
         super().log(logs, start_time)
         self.state.log_history.clear()  # the file has it; a checkpoint of a long run would be mostly this
         if self.is_world_process_zero():
@@ -260,126 +315,6 @@ class RunTrainer(Trainer):
             with (self.run_folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             logger.info("%s", row)
-
-    # --- checkpoints ---
-
-    def full_state(self) -> dict[str, Tensor]:
-        """Return all weights by name; sharded ones come to the first process, but all have to ask."""
-        if self.sharded:
-            return sharding.full_weights(self.plain)
-        return self.plain.state_dict()
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint beside the others, let it appear as a whole, and remove what is too old."""
-        step = self.state.global_step
-        temporary = checkpoints.temporary_folder(self.run_folder, step)
-        folder = checkpoints.checkpoint_folder(self.run_folder, step)
-        weights, memory = self.full_state(), self._optimiser_state()
-        if self.is_world_process_zero():
-            shutil.rmtree(temporary, ignore_errors=True)
-            with checkpoints.clear_save_errors(temporary):
-                if self.recipe.run.checkpoint_weights == "all":
-                    checkpoints.write_model(self.plain, weights, temporary)
-                else:
-                    checkpoints.write_trained(weights, self.trained, temporary)
-                checkpoints.write_optimiser(memory, temporary)
-                self.state.save_to_json(str(temporary / "trainer_state.json"))
-                checkpoints.write_progress(self._progress(), temporary)
-            checkpoints.publish(temporary, folder)
-            checkpoints.prune(self.run_folder, self.recipe.run.keep_last, self.state.best_global_step)
-        self.accelerator.wait_for_everyone()
-
-    def _optimiser_state(self) -> dict[str, Any]:
-        optimiser = getattr(self.optimizer, "optimizer", self.optimizer)
-        if self.sharded:
-            return sharding.full_optimiser(self.plain, optimiser)
-        state: dict[str, Any] = optimiser.state_dict()
-        return state
-
-    def _progress(self) -> dict[str, Any]:
-        return {
-            "step": self.state.global_step,
-            "bad_updates": self.bad_updates,
-            "bad_in_a_row": self.bad_in_a_row,
-            "unreadable": self.unreadable,
-            "best_figures": self.best_figures,
-            "worse_in_a_row": self.worse_in_a_row,
-            "ended_early": self.ended_early,
-            "schedule": self.lr_scheduler.state_dict(),
-            "recipe": asdict(self.recipe),
-        }
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Take up the weights of a checkpoint."""
-        state = checkpoints.read_weights(Path(resume_from_checkpoint), self.shapes, self.tied)
-        if self.sharded:
-            sharding.load_weights(self.plain, state)
-        else:
-            self.plain.load_state_dict(state, strict=False)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Take up the optimiser's memory, the schedule and the counts of a checkpoint."""
-        if checkpoint is None:
-            return
-        folder = Path(checkpoint)
-        optimiser = getattr(self.optimizer, "optimizer", self.optimizer)
-        memory = checkpoints.read_optimiser(folder)
-        if self.sharded:
-            sharding.load_optimiser(self.plain, optimiser, memory)
-        else:
-            optimiser.load_state_dict(memory)
-        self.lr_scheduler.load_state_dict(self._take_counts(folder)["schedule"])
-
-    def take_up(self, checkpoint: Path) -> None:
-        """Take up the weights and counts of a finished run's last checkpoint."""
-        self._load_from_checkpoint(str(checkpoint))
-        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        self._take_counts(checkpoint)
-
-    def best_checkpoint(self) -> Path | None:
-        """Return the checkpoint that validation found best; None without validation."""
-        step = self.state.best_global_step
-        return checkpoints.checkpoint_folder(self.run_folder, step) if step else None
-
-    def _take_counts(self, folder: Path) -> dict[str, Any]:
-        progress = checkpoints.read_progress(folder)
-        self.bad_updates, self.bad_in_a_row = progress["bad_updates"], progress["bad_in_a_row"]
-        self.best_figures = progress["best_figures"]
-        self.worse_in_a_row, self.ended_early = progress["worse_in_a_row"], progress["ended_early"]
-        self.unreadable = {int(row): reason for row, reason in progress["unreadable"].items()}
-        return progress
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Do nothing: no random number depends on what was drawn before."""
-
-
-class _Validating(TrainerCallback):
-    """Asks for validation every so many updates, and at the end."""
-
-    def __init__(self, recipe: Recipe, wanted: bool) -> None:
-        self.every, self.wanted = recipe.validation.every, wanted
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for it."""
-        due = state.global_step % self.every == 0 or state.global_step >= state.max_steps
-        control.should_evaluate = self.wanted and due
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Forget what the last update asked for: it is done, and the Trainer looks again here."""
-        control.should_evaluate = control.should_save = False
-
-
-class Stopping(TrainerCallback):
-    """Stops a run after so many more updates, with a checkpoint."""
-
-    def __init__(self, updates: int) -> None:
-        self.left = updates
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Count, and stop."""
-        self.left -= 1
-        if self.left <= 0:
-            control.should_training_stop = control.should_save = True
 
 
 def keep_frozen_parts_still(model: NatureLMForConditionalGeneration) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import types
@@ -15,22 +16,50 @@ import yaml
 from naturelm_audio.errors import OptionsError
 from naturelm_audio.options import find_config, parse_yaml
 
-__all__ = ["closest", "differences", "flattened", "from_yaml", "load_yaml", "override"]
+__all__ = ["closest", "differences", "flattened", "load_yaml", "override", "stages_from_yaml"]
 
 _Options = TypeVar("_Options")
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def from_yaml(kind: type[_Options], path: str | Path, changes: Sequence[str] = ()) -> _Options:
-    """Return a dataclass filled from a file, after changes such as ``optimiser.steps=10``.
+def stages_from_yaml(kind: type[_Options], path: str | Path, changes: Sequence[str] = ()) -> list[_Options]:
+    """Return dataclasses filled from a file: of each of its ``stages`` on top of the rest, or one.
+
+    Args:
+        kind: a dataclass.
+        path: the file.
+        changes: such as ``optimiser.steps=10``, for every stage, or ``stages.0.optimiser.steps=10``.
 
     Raises:
         OptionsError: no such file, no YAML, an unknown key, a value of the wrong type or out of range.
     """
     raw = load_yaml(path)
     for change in changes:
-        override(raw, change)
-    return _build(kind, raw, str(path), "")
+        if change.strip().startswith("stages."):
+            override(raw, change)
+    stages = raw.pop("stages", None)
+    if stages is not None and (not isinstance(stages, list) or not stages):
+        raise OptionsError(f"{path}: stages must be a list of changes, not {stages!r}")
+    built = []
+    for place, stage in enumerate(stages or [{}]):
+        where = f"{path}: stages.{place}" if stages else str(path)
+        if not isinstance(stage, Mapping):
+            raise OptionsError(f"{where} needs keys and values, not {stage!r}")
+        merged = _merged(raw, stage)
+        for change in changes:
+            if not change.strip().startswith("stages."):
+                override(merged, change)
+        built.append(_build(kind, merged, where, ""))
+    return built
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the base with changed and added values, keys within keys included; both stay as they are."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if nested else copy.deepcopy(value)
+    return merged
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -60,15 +89,31 @@ def override(raw: dict[str, Any], change: str) -> None:
     *parents, last = key.strip().split(".")
     place: Any = raw
     for part in parents:
-        if place.get(part) is None:
-            place[part] = {}
-        place = place[part]
-        if not isinstance(place, dict):
-            raise OptionsError(f"--options {change!r}: {part} holds a value, no further keys")
+        place = _inside(place, part, change)
     try:
-        place[last] = yaml.safe_load(value)
+        new = yaml.safe_load(value)
     except yaml.YAMLError:
         raise OptionsError(f"--options {change!r}: the value is not YAML; quote it") from None
+    if isinstance(place, list):
+        _inside(place, last, change, leaf=True)
+        place[int(last)] = new
+    else:
+        place[last] = new
+
+
+def _inside(place: Any, part: str, change: str, *, leaf: bool = False) -> Any:
+    """Return what a key or the number of a list's item holds; keys that are missing are made."""
+    if isinstance(place, list):
+        if not part.isdigit() or int(part) >= len(place):
+            raise OptionsError(f"--options {change!r}: there is no {part} in a list of {len(place)}")
+        found = place[int(part)]
+    else:
+        if place.get(part) is None:
+            place[part] = {}
+        found = place[part]
+    if not leaf and not isinstance(found, dict | list):
+        raise OptionsError(f"--options {change!r}: {part} holds a value, no further keys")
+    return found
 
 
 def flattened(options: Any, prefix: str = "") -> dict[str, Any]:

@@ -20,9 +20,10 @@ from naturelm_audio.train.manifest.events import Event, EventTable
 from naturelm_audio.train.manifest.examples import Example
 from naturelm_audio.train.manifest.labelled import Labelled, Span
 from naturelm_audio.train.manifest.problems import ManifestError, Problem
+from naturelm_audio.train.manifest.sounds import NONE
 from naturelm_audio.train.manifest.splits import SplitBy, assign_splits, group_of
 from naturelm_audio.train.manifest.tables import read_text
-from naturelm_audio.train.questions import DETECT_OPEN, NONE
+from naturelm_audio.train.manifest.wordings import WORDINGS
 from naturelm_audio.windows import WindowPlan
 
 __all__ = ["EventOptions", "EventReport", "LabelMap", "event_examples", "read_label_map", "recordings_of"]
@@ -46,7 +47,7 @@ class EventOptions:
     least_share: float = 0.5
     """Of the event, or of the window, that must lie in the window for the label to be in its text."""
     order: Literal["alphabetical", "onset"] = "alphabetical"
-    prompt: str = DETECT_OPEN[0]
+    prompt: str = WORDINGS["detect-common"][0]
     task: str = "common-detection"
     completely_annotated: bool = False
     """Whole files; or give ranges to :func:`event_examples`."""

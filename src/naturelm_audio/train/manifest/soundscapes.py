@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from naturelm_audio.audio import SAMPLE_RATE_HZ
 from naturelm_audio.errors import AudioError
 from naturelm_audio.train.manifest.labelled import Labelled
+from naturelm_audio.train.manifest.sounds import answer_list
 from naturelm_audio.train.manifest.tasks import Asked, Pools, detect_list
 from naturelm_audio.train.manifest.taxonomy import Taxon
-from naturelm_audio.train.questions import answer_list
 from naturelm_audio.windows import WindowPlan
 
 __all__ = ["OTHER", "SoundscapeOptions", "count_events", "soundscape_questions"]

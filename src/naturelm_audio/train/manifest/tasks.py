@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from naturelm_audio.train.manifest import wordings
 from naturelm_audio.train.manifest.context import context_of
 from naturelm_audio.train.manifest.labelled import Labelled
+from naturelm_audio.train.manifest.sounds import NONE, Sound, answer_list, caption
 from naturelm_audio.train.manifest.taxonomy import Candidates, Taxon, is_scientific, parse_taxon
 from naturelm_audio.train.manifest.wordings import WORDINGS
-from naturelm_audio.train.questions import NONE, Sound, answer_list, caption
 
 __all__ = ["FAMILIES", "Asked", "Pools", "TaskOptions", "detect_list", "speaks_of_animals"]
 

@@ -1,12 +1,10 @@
 """Every wording of compiled questions, by family of tasks; the first of each is the usual one.
 
 Known wordings of the public training set are given exactly (marked P); the others are ours. ``{}`` stands for
-a comma-separated list, ``{name}`` for a species. The tiny model's wordings are the same objects, imported.
+a comma-separated list, ``{name}`` for a species. Questions on scenes are taken from here too.
 """
 
 from __future__ import annotations
-
-from naturelm_audio.train import questions
 
 __all__ = ["LANGUAGES", "WORDINGS", "answer_language"]
 
@@ -18,6 +16,8 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "What is the common name for the focal species in the audio?",  # P
         "Which species is heard in the audio? Give its common name.",
         "Name the animal in this recording.",
+        "What animal is heard in the audio?",
+        "Which species is this?",
     ),
     "name-scientific": (
         "What is the scientific name for the focal species in the audio?",  # P
@@ -27,19 +27,42 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "What is the taxonomic name of the focal species in the audio?",  # P
         "Give phylum, class, order, family and species of the focal animal in the audio.",
     ),
-    "name-sound": questions.SOUND_NAME[:1] + questions.SOUND_NAME[2:],
-    "rank-genus": (questions.RANKS["genus"], "Which genus does the focal species in the audio belong to?"),
-    "rank-family": (questions.RANKS["family"], "Which family does the focal species in the audio belong to?"),
-    "rank-order": (questions.RANKS["order"], "Which order does the focal species in the audio belong to?"),
-    "rank-class": (questions.RANKS["class"], "Which class does the focal species in the audio belong to?"),
+    "name-sound": (
+        "What is the common name for the sound in the audio?",
+        "What sound is heard in the audio?",
+        "What is this sound?",
+    ),
+    "rank-genus": (
+        "What is the genus of the focal species in the audio?",  # P
+        "Which genus does the focal species in the audio belong to?",
+    ),
+    "rank-family": (
+        "What is the family of the focal species in the audio?",  # P
+        "Which family does the focal species in the audio belong to?",
+    ),
+    "rank-order": (
+        "What is the order of the focal species in the audio?",
+        "Which order does the focal species in the audio belong to?",
+    ),
+    "rank-class": (
+        "What is the class of the focal species in the audio?",
+        "Which class does the focal species in the audio belong to?",
+    ),
     # Closed lists.
-    "candidates": (questions.CHOOSE[0], "Which one of these species is heard in the audio? {}"),  # P
-    "categories": (questions.CLASSIFY,),
-    "detect-list": (questions.DETECT[0], "Which of the following species can be heard, if any? {}"),  # P
+    "candidates": (
+        "Which of these is the focal species in the audio? {}",  # P
+        "Which one of these species is heard in the audio? {}",
+    ),
+    "categories": ("The objective is to classify the sound into one of the following categories: {}",),
+    "detect-list": (
+        "Which of these, if any, are present in the audio recording? {}",  # P
+        "Which of the following species can be heard, if any? {}",
+    ),
     # Open detection.
     "detect-common": (
-        questions.DETECT_OPEN[0],  # P
+        "What are the common names for the species in the audio, if any?",  # P
         "List the common names of all species heard in the audio, or None.",
+        "Which animals are heard in the audio, if any?",
     ),
     "detect-scientific": (
         _DETECT_SCIENTIFIC,
@@ -85,7 +108,10 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "Describe the recording in the form 'Species; Vocalization; Life stage; Sex; Background'.",
     ),
     # Counting.
-    "count-animals": (questions.HOW_MANY[0], "Does one animal call in the audio, or more than one?"),
+    "count-animals": (
+        "Is there one animal or more than one in the audio?",
+        "Does one animal call in the audio, or more than one?",
+    ),
     "count-speakers": (
         "How many speakers are in the audio?",
         "How many different people speak in the audio?",
@@ -93,7 +119,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "count-instruments": ("How many instruments are in the audio?",),
     "which-instruments": ("Which instruments are in the audio?",),
     # Music.
-    "music-instrument": (questions.INSTRUMENT[0], "Which instrument is playing?"),
+    "music-instrument": ("What instrument is heard in the audio?", "Which instrument is playing?"),
     "music-pitch": ("What is the pitch of the sound in Hz?",),
     "music-velocity": ("What is the velocity of the note, between 0 and 1?",),
     "music-quality": ("Describe the timbre of the sound.",),
@@ -104,7 +130,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     ),
     "in-context": ("{} <clip>; {} <clip>. Which of the two species is this? <clip>",),
     # What kind of sound it is.
-    "kind": (questions.KIND[0],),
+    "kind": ("Is the sound speech, music, an animal or something else?",),
 }
 
 CONTEXT = {

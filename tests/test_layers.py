@@ -17,11 +17,11 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 # Top to bottom: sound in, the model, words out, training, surfaces. A new module gets its place here. The
 # modules of a package named with a star share one place and may import each other, without a cycle.
 LAYERS = [
-    "errors files format_names options recordings decoders resampling audio windows listening prompts",
+    "errors files format_names options.* recordings decoders resampling audio windows listening prompts",
     "model.config model.fbank model.beats model.bridge model.lora model.naturelm model.processor model",
     "checkpoint.unpickle checkpoint.tensors checkpoint.placement checkpoint.sources checkpoint.layouts",
     "checkpoint.adapters checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading",
-    "checkpoint.tower checkpoint sequence spectrograms",
+    "checkpoint.tower checkpoint sequence",
     "records marks metadata.* run_files journal labels formats.* progress generate batching score pipeline metrics",
     "components matching detections predictions spice scored scoring ranking scoring_plot scoring_report",
     "scoring_files scoring_command run_outputs runs beans.* beans_command survey.* report_command",
@@ -32,6 +32,7 @@ LAYERS = [
     "train.arguments train.averaging train.callbacks train.resuming train.trainer",
     "train.learner train.scenes train.scene_validation train.scene_trainer train.scene_runs",
     "train.running train.compare train.finetune train.commands_train train.commands",
+    "beans_build.* beans_build_command spectrograms embeddings.* review.*",
     "convert_command web.* web_command cluster serve cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]
@@ -40,7 +41,6 @@ COMMANDS = {
     "convert_command",
     "cli",
     "scoring_command",
-    "train.__main__",
     "train.commands",
     "train.commands_train",
     "beans_build_command",
@@ -53,9 +53,10 @@ COMMANDS = {
 SURFACES = {"cluster", "serve", "cli"}
 # Importable in milliseconds; "" is the package itself.
 LIGHT = {"", "errors", "format_names", "options", "convert_command", "scoring_command", "train", "cli", "__main__"}
-LIGHT |= {"report_command"}
-LIGHT |= {"beans_build_command", "beans_command", "clips_command", "embed_command", "train.commands", "train.commands_train"}
-LIGHT |= {"web_command"}
+LIGHT |= {f"options.{name}" for name in ("checks", "names", "generation", "infer", "run_config")}
+LIGHT |= {"report_command", "web_command"}
+LIGHT |= {"beans_build_command", "beans_command", "clips_command", "embed_command"}
+LIGHT |= {"train.commands", "train.commands_train"}
 # numpy comes with transformers and is what its feature extractors take and return.
 MODEL_MAY_IMPORT = {"torch", "transformers", "numpy"}
 LIGHT_MAY_IMPORT = {"click", "yaml"}

@@ -33,11 +33,12 @@ def report(
 ) -> int:
     """Make a page about a survey from its results (JSON Lines).
 
-    It shows detections per label by hour of day and by day, how many labels more listening would have found,
+    It shows detections per label by hour of day and by day, how the number of labels grows with listening,
     every site, what failed, and what made the results. Beside it are its figures as CSV. The page needs no
     network.
     """
     from naturelm_audio.survey import write_report
+    from naturelm_audio.survey.drawings import plural
 
     folder = output_path or results.with_name(f"{results.stem}_report")
     made = write_report(
@@ -51,9 +52,9 @@ def report(
     )
     found = made.survey
     click.echo(
-        f"{made.page}: {found.detections:,} detections of {len(found.labels):,} labels in "
-        f"{found.seconds / 3600:,.1f} h of {found.recordings:,} recordings "
-        f"({found.recordings_failed:,} failed)",
+        f"{made.page}: {found.detections:,} {plural(found.detections, 'detection')} of "
+        f"{len(found.labels):,} {plural(len(found.labels), 'label')} in {found.seconds / 3600:,.1f} h of "
+        f"{found.recordings:,} {plural(found.recordings, 'recording')} ({found.recordings_failed:,} failed)",
         err=True,
     )
     return 0

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from naturelm_audio.survey.grids import Column, Grid
 from naturelm_audio.survey.richness import Accumulation
 
-__all__ = ["LEVELS", "escaped", "heat_map", "level", "line_chart", "short_number"]
+__all__ = ["LEVELS", "escaped", "heat_map", "level", "line_chart", "plural", "short_number"]
 
 LEVELS = 8
 WIDTH, HEIGHT = 640, 320
@@ -24,6 +24,11 @@ UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\
 def escaped(text: str) -> str:
     """Return text for HTML, also inside quotes; what can't be shown becomes a blank."""
     return html.escape(UNSHOWN.sub(" ", unicodedata.normalize("NFC", text)), quote=True)
+
+
+def plural(count: int, thing: str) -> str:
+    """Return the word for so many things."""
+    return thing if count == 1 else f"{thing}s"
 
 
 def short_number(number: float) -> str:
@@ -112,7 +117,7 @@ def line_chart(curve: Accumulation) -> str:
 
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in ((0, 0), *curve.points)))
     end_x, end_y = place(*curve.points[-1])
-    title = f"{most:.0f} labels in {curve.samples} {curve.unit}"
+    title = f"{round(most)} {plural(round(most), 'label')} in {curve.samples} {curve.unit}"
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escaped(title)}">'
         f"<title>{escaped(title)}</title>\n{_axes(across, up, place)}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from naturelm_audio.survey.counting import OTHER_LABELS, LabelCounts, SiteCounts, Survey
 from naturelm_audio.survey.detections import BELOW, NOTHING, UNSCORED
-from naturelm_audio.survey.drawings import escaped, heat_map, line_chart
+from naturelm_audio.survey.drawings import escaped, heat_map, line_chart, plural
 from naturelm_audio.survey.grids import by_day, by_hour
 from naturelm_audio.survey.richness import Accumulation
 
@@ -83,12 +83,15 @@ def _figures(survey: Survey) -> str:
     hours = survey.seconds / 3600
     detected = f"{survey.detections / survey.windows:.0%}" if survey.windows else "0%"
     figures = [
-        (f"{survey.detections:,}", "detections"),
-        (f"{len(survey.labels):,}", "labels"),
+        (f"{survey.detections:,}", plural(survey.detections, "detection")),
+        (f"{len(survey.labels):,}", plural(len(survey.labels), "label")),
         (detected, "of windows with a detection"),
         (f"{hours:,.1f}" if hours < 1000 else f"{hours:,.0f}", "hours listened"),
-        (f"{survey.recordings:,}", f"recordings, {survey.recordings_failed:,} failed"),
-        (f"{len(survey.sites):,}", "sites" if len(survey.sites) != 1 else "site"),
+        (
+            f"{survey.recordings:,}",
+            f"{plural(survey.recordings, 'recording')}, {survey.recordings_failed:,} failed",
+        ),
+        (f"{len(survey.sites):,}", plural(len(survey.sites), "site")),
     ]
     items = "".join(
         f"<li><b>{escaped(value)}</b><span>{escaped(name)}</span></li>" for value, name in figures
@@ -100,19 +103,15 @@ def _notes(survey: Survey, about: About) -> str:
     """Return what a reader must know before believing a figure."""
     notes = []
     if about.unfinished:
-        notes.append(f"The run is not finished: {about.unfinished:,} recordings were not reached.")
+        notes.append(f"The run is not finished; recordings not reached: {about.unfinished:,}.")
     if about.bad_lines:
-        notes.append(f"{about.bad_lines:,} lines of the results could not be read and are not counted.")
+        notes.append(f"Lines of the results that could not be read and are not counted: {about.bad_lines:,}.")
     if not survey.detections:
         notes.append("Nothing was detected. That is a result only for the hours that were listened to.")
     if survey.untimed and survey.effort:
-        notes.append(
-            f"{survey.untimed:,} windows have no time; they are counted, but not in the maps by time."
-        )
+        notes.append(f"Windows without a time, counted but in no map by time: {survey.untimed:,}.")
     if survey.wrong_clock:
-        notes.append(
-            f"{survey.wrong_clock:,} windows have a clock that looks wrong; they are in no map by time."
-        )
+        notes.append(f"Windows whose clock looks wrong, in no map by time: {survey.wrong_clock:,}.")
     if survey.offsets.get("") and len(survey.offsets) > 1:
         notes.append("Some recordings have a time zone and some have none: their hours may not be the same.")
     elif len(survey.offsets) > 1:
@@ -213,7 +212,7 @@ def _failed(survey: Survey) -> str:
     left = survey.recordings_failed - len(survey.failed)
     rest = f'<p class="soft">and {left:,} more.</p>' if left > 0 else ""
     count = survey.recordings_failed
-    summary = f"{count:,} recording{'' if count == 1 else 's'} could not be read in full"
+    summary = f"{count:,} {plural(count, 'recording')} could not be read in full"
     return (
         f"<h2>Failed recordings</h2>\n<details{' open' if count <= 10 else ''}><summary>{summary}</summary>"
         f"{_table(('Recording', 'Why'), rows)}{rest}</details>"
@@ -239,7 +238,10 @@ def _how(survey: Survey) -> str:
         ("No score to compare", f"{survey.skipped[UNSCORED]:,}"),
         (
             "Warnings",
-            "; ".join(f"{text} ({count:,} recordings)" for text, count in survey.warnings.most_common(12)),
+            "; ".join(
+                f"{text} ({count:,} {plural(count, 'recording')})"
+                for text, count in survey.warnings.most_common(12)
+            ),
         ),
     ]
     return (

@@ -20,8 +20,9 @@ import click
 
 from naturelm_audio.beans_build_command import beans_build
 from naturelm_audio.beans_command import beans
+from naturelm_audio.clips_command import clips
 from naturelm_audio.convert_command import convert
-from naturelm_audio.embed_command import embed
+from naturelm_audio.embed_command import embed, search
 from naturelm_audio.errors import NatureLMError, OptionsError
 from naturelm_audio.format_names import OUTPUT_FORMATS, split_formats
 from naturelm_audio.options import (
@@ -36,7 +37,7 @@ from naturelm_audio.options import (
 from naturelm_audio.report_command import report
 from naturelm_audio.scoring_command import score
 from naturelm_audio.train.commands import data
-from naturelm_audio.train.commands_train import finetune, train, train_compare
+from naturelm_audio.train.commands_train import finetune, train, train_compare, train_evaluate
 from naturelm_audio.web_command import inference_app
 
 if TYPE_CHECKING:
@@ -194,10 +195,13 @@ for _command in (
     report,
     beans_build,
     embed,
+    search,
+    clips,
     data,
     train,
     finetune,
     train_compare,
+    train_evaluate,
     inference_app,
 ):
     naturelm.add_command(_command)

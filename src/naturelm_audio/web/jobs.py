@@ -1,30 +1,32 @@
 """One run over recordings in a thread of its own: rows on disk, progress, cancelling.
 
-The rows are the truth, as for the command line: JSON Lines, one line per window and question, from which the
-page is filled and every download is made.
+The rows are the truth, as for the command line and in the same files: JSON Lines with a journal, from which
+the page is filled and every download is made.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from naturelm_audio.audio import Recording
 from naturelm_audio.errors import NatureLMError
-from naturelm_audio.files import LineFile
+from naturelm_audio.journal import Journal
 from naturelm_audio.pipeline import Pipeline
 from naturelm_audio.progress import expected_windows
-from naturelm_audio.records import Answer
+from naturelm_audio.run_outputs import sound_facts
+from naturelm_audio.runs import about_run
 from naturelm_audio.windows import WindowPlan
 
-__all__ = ["Job", "Listening", "RowFile"]
+__all__ = ["Job", "Listening", "Rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +42,16 @@ class Listening:
     speed_factor: float = 1.0
 
 
-class RowFile:
-    """Rows as JSON Lines; lines are found again by their number, and none is held in memory."""
+class Rows:
+    """Finds rows of a growing JSON Lines file by their number; none is held in memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = LineFile(path)
-        self._starts = [0]
+        self._ends = [0]
 
-    def append(self, answer: Answer) -> None:
-        """Add a row at the end."""
-        line = answer.to_json()
-        self._file.append(line)
-        self._starts.append(self._starts[-1] + len(line.encode()) + 1)
+    def count(self) -> None:
+        """Take note of a row that was appended."""
+        self._ends.append(self.path.stat().st_size)
 
     def lines(self, first: int, most: int = ROWS_AT_ONCE) -> list[str]:
         """Return rows from a number on, each as its line of JSON."""
@@ -60,21 +59,12 @@ class RowFile:
         if not 0 <= first < end:
             return []
         with open(self.path, "rb") as file:
-            file.seek(self._starts[first])
-            return file.read(self._starts[end] - self._starts[first]).decode().split("\n")[:-1]
-
-    def answers(self) -> Iterator[Answer]:
-        """Yield all rows."""
-        for first in range(0, len(self), ROWS_AT_ONCE):
-            yield from map(Answer.from_json, self.lines(first))
-
-    def close(self) -> None:
-        """Close the file for writing."""
-        self._file.close()
+            file.seek(self._ends[first])
+            return file.read(self._ends[end] - self._ends[first]).decode().split("\n")[:-1]
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self._starts) - 1
+        return len(self._ends) - 1
 
 
 class Job:
@@ -102,7 +92,7 @@ class Job:
         self.questions = list(questions)
         self.listening = listening
         self.folder = folder
-        self.rows = RowFile(folder / "rows.jsonl")
+        self.rows = Rows(folder / "answers.jsonl")
         self.state = "running"
         self.problem: str | None = None
         self.failed = 0
@@ -110,7 +100,6 @@ class Job:
         self.expected_windows = 0.0
         self.started = time.monotonic()
         self.ended: float | None = None
-        self._windows: dict[str, int] = {}
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"job-{self.id}", daemon=True)
 
@@ -131,7 +120,6 @@ class Job:
         """Stop and remove the rows."""
         self.cancel()
         self.wait()
-        self.rows.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -159,10 +147,12 @@ class Job:
 
     def _run(self) -> None:
         try:
-            self.expected_windows = expected_windows(
-                self.recordings, self.listening.plan, self.listening.speed_factor
-            )
-            self._ask()
+            listening = self.listening
+            self.expected_windows = expected_windows(self.recordings, listening.plan, listening.speed_factor)
+            with Journal.open(
+                self.rows.path, mode="new", settings=self._settings(), about=about_run()
+            ) as journal:
+                self._ask(journal)
             self.state = "cancelled" if self._cancelled.is_set() else "done"
         except NatureLMError as error:
             self.problem, self.state = str(error), "failed"
@@ -172,24 +162,45 @@ class Job:
             self.state = "failed"
         finally:
             self.ended = time.monotonic()
-            self.rows.close()
 
-    def _ask(self) -> None:
+    def _ask(self, journal: Journal) -> None:
+        by_name = {recording.name: recording for recording in journal.remaining(self.recordings)}
+
+        def finished(source: Any, windows: int, rows: int, error: str | None, seconds: float | None) -> None:
+            facts = sound_facts(source.path, seconds)
+            facts.pop("file")  # a place that is gone when the page is closed
+            journal.finish(source, windows=windows, error=error, **facts)
+            self.finished_recordings += 1
+            self.failed += error is not None
+
         answers = self.pipeline.ask(
             self.recordings,
             self.questions,
             plan=self.listening.plan,
             channel=self.listening.channel,
             speed_factor=self.listening.speed_factor,
-            on_recording_done=self._count,
+            on_recording_done=finished,
         )
         for answer in answers:
             if self._cancelled.is_set():
+                answers.close()
                 break
-            self.rows.append(answer)
+            journal.append(answer, by_name[answer.audio_path])
+            self.rows.count()
 
-    def _count(
-        self, source: object, windows: int, rows: int, error: str | None, seconds: float | None
-    ) -> None:
-        self.finished_recordings += 1
-        self.failed += error is not None
+    def _settings(self) -> dict[str, Any]:
+        """What decides the rows, as the run file of the command line has it."""
+        plan, provenance = self.listening.plan, self.pipeline.model.provenance
+        return {
+            "queries": self.questions,
+            "window_length_seconds": float(plan.window_length_seconds),
+            "hop_length_seconds": float(plan.hop_length_seconds or plan.window_length_seconds),
+            "channel": self.listening.channel,
+            "speed_factor": float(self.listening.speed_factor),
+            "generate": dataclasses.asdict(self.pipeline.generator.options),
+            "model": {
+                "name": provenance.model_name,
+                "revision": provenance.model_revision,
+                "weights": provenance.weights_fingerprint,
+            },
+        }

@@ -142,12 +142,13 @@ def _ask_tab(state: State) -> dict[str, Any]:
         hint="Ask anything about the recordings above. Each question is put to the model on its own, for "
         "every window of every recording, so the answer is the one the command line gives.",
     )  # fmt: skip
-    question = gradio.Textbox(
-        label="Question", placeholder=SUGGESTIONS["Common name"], lines=1, max_lines=4,
-        elem_id="nl-question-ask",
-    )  # fmt: skip
+    with gradio.Row(elem_classes="nl-ask"):
+        question = gradio.Textbox(
+            label="Question", placeholder=SUGGESTIONS["Common name"], lines=1, max_lines=4, scale=6,
+            elem_id="nl-question-ask",
+        )  # fmt: skip
+        go = gradio.Button("Ask", variant="primary", elem_id="nl-go-ask", scale=1, min_width=90)
     _suggestions(question, add=False)
-    go = gradio.Button("Ask", variant="primary", elem_id="nl-go-ask")
     return {"uploads": uploads, "answers": answers, "question": question, "go": go}
 
 

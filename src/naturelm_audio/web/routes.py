@@ -109,8 +109,8 @@ def router(sessions: Sessions, examples: Examples) -> APIRouter:
         return JSONResponse({})
 
     @routes.get("/{session}/jobs/{job}/downloads/{kind}")
-    def download(session: str, job: str, kind: str) -> Response:
-        made = make_download(_job(sessions, session, job), kind)
+    def download(session: str, job: str, kind: str, merge: int = 0, least: float = 0.0) -> Response:
+        made = make_download(_job(sessions, session, job), kind, merge=bool(merge), least=least)
         return _attachment(made)
 
     return routes

@@ -140,13 +140,32 @@ window.naturelm = (() => {
     return { element, update };
   }
 
-  /** Links to the rows in every form. */
-  function downloads(session, job, kinds) {
-    const links = Object.entries(kinds).map(([kind, name]) => make("li", {}, make("a", {
-      href: `${base(session)}/jobs/${job}/downloads/${kind}`, download: true, text: name,
-    })));
-    return make("nav", { class: "nl-downloads", "aria-label": "Downloads" },
-      make("span", { text: "Take the answers home:" }), make("ul", {}, ...links));
+  /** Buttons that bring the rows home in every form; a form that can't be made says why. */
+  function downloads(session, job, kinds, options = () => ({})) {
+    const said = make("p", { role: "status", class: "nl-status" });
+    const merge = make("input", { type: "checkbox", id: `nl-merge-${job}` });
+    async function take(kind, name) {
+      said.textContent = `Making ${name} …`;
+      const query = new URLSearchParams({ merge: merge.checked ? 1 : 0, ...options() });
+      try {
+        const response = await fetch(`${base(session)}/jobs/${job}/downloads/${kind}?${query}`);
+        if (!response.ok) throw new Error((await response.json().catch(() => ({}))).problem || "It could not be made.");
+        const file = decodeURIComponent(response.headers.get("Content-Disposition").split("''")[1]);
+        const link = make("a", { href: URL.createObjectURL(await response.blob()), download: file });
+        link.click();
+        setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+        said.textContent = `${file} is in your downloads.`;
+      } catch (error) {
+        said.textContent = error.message;
+      }
+    }
+    const buttons = Object.entries(kinds).map(([kind, name]) => make("button", {
+      type: "button", class: "nl-button", text: name, onclick: () => take(kind, name),
+    }));
+    return make("section", { class: "nl-downloads", "aria-label": "Downloads" },
+      make("strong", { text: "Take the answers home" }),
+      make("label", { for: merge.id }, merge, make("span", { text: "join equal answers of neighbouring windows" })),
+      make("div", {}, ...buttons), said);
   }
 
   /** How expected the words of an answer were, as a bar and a number. */

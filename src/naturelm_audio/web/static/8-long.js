@@ -67,24 +67,36 @@ naturelm.parts.long = (root, props) => {
         make("span", { text: one.label }), confidence(one.score))));
     }
 
+    const chips = new Map();
+    const others = make("span", { hidden: true });
+    legend.append(others);
+
+    function chip(text) {
+      const { colour, ink, letter } = colours.of(text);
+      const swatch = make("span", { class: "nl-swatch", "aria-hidden": "true", text: letter });
+      swatch.style.background = colour;
+      swatch.style.color = ink;
+      const number = make("span", { class: "nl-number" });
+      const button = make("button", {
+        type: "button", class: "nl-chip", "aria-pressed": "true",
+        onclick: () => {
+          if (!off.delete(text)) off.add(text);
+          button.setAttribute("aria-pressed", String(!off.has(text)));
+          filter();
+        },
+      }, swatch, make("span", { text: text || "(no words)" }), number);
+      others.before(button);
+      return number;
+    }
+
+    /** One button for each answer; those that are there stay, so that none is lost under a finger. */
     function drawLegend() {
-      const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, MOST_LABELS);
-      const chips = most.map(([text, number]) => {
-        const { colour, ink, letter } = colours.of(text);
-        const swatch = make("span", { class: "nl-swatch", "aria-hidden": "true", text: letter });
-        swatch.style.background = colour;
-        swatch.style.color = ink;
-        return make("button", {
-          type: "button", class: "nl-chip", "aria-pressed": String(!off.has(text)),
-          onclick: (event) => {
-            if (!off.delete(text)) off.add(text);
-            event.currentTarget.setAttribute("aria-pressed", String(!off.has(text)));
-            filter();
-          },
-        }, swatch, make("span", { text: text || "(no words)" }), make("span", { class: "nl-number", text: String(number) }));
-      });
-      const others = counts.size - most.length;
-      legend.replaceChildren(...chips, others > 0 ? make("span", { text: `and ${count(others, "rarer answer")}` }) : "");
+      for (const [text, number] of counts) {
+        if (!chips.has(text) && chips.size < MOST_LABELS) chips.set(text, chip(text));
+        if (chips.has(text)) chips.get(text).textContent = String(number);
+      }
+      others.hidden = counts.size <= chips.size;
+      others.textContent = `and ${count(counts.size - chips.size, "other answer")}`;
     }
 
     stop = follow(value.session, value.job, (news) => {
@@ -103,7 +115,7 @@ naturelm.parts.long = (root, props) => {
         fill();
         root.dataset.segments = segments.length;
       }
-      if (news.state !== "running" && segments.length && !take.firstChild) take.append(downloads(value.session, value.job, props.downloads));
+      if (news.state !== "running" && segments.length && !take.firstChild) take.append(downloads(value.session, value.job, props.downloads, () => ({ least: least.value })));
     });
   }
 

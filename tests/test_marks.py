@@ -60,6 +60,11 @@ def test_rows_are_read_in_order(written):
     ]  # fmt: skip
 
 
+def test_rows_that_nobody_marked_yet_say_nothing(written):
+    assert read_marks(written(f"{HEADER}\na.wav,0,10,Wren,0.5,,\nb.wav,,,,,,\n")) == []
+    assert known_truth("Wren", "", "") is None
+
+
 def test_files_of_spreadsheets_are_read(written):
     text = f"{HEADER.replace(',', ';')};notes\r\na.wav;0,5;10;Zaunkönig;0,25;Right;;loud\r\n"
     found = read_marks(written(text, "utf-8-sig"))
@@ -70,7 +75,6 @@ def test_files_of_spreadsheets_are_read(written):
     ("row", "reason"),
     [
         ("a.wav,0,10,Wren,0.5,maybe,", "mark is 'maybe': write right, wrong or unsure"),
-        ("a.wav,0,10,Wren,0.5,,", "mark is ''"),
         ("a.wav,10,10,Wren,0.5,right,", "10 to 10 s is no span of time"),
         ("a.wav,-1,10,Wren,0.5,right,", "-1 to 10 s is no span of time"),
         ("a.wav,nan,10,Wren,0.5,right,", "start_seconds is 'nan'"),

@@ -5,7 +5,7 @@
     end_seconds
     label          what the model said: the best label, or its free answer
     score          its confidence, from 0 to 1; empty if it had none
-    mark           right, wrong or unsure
+    mark           right, wrong or unsure; empty where nobody listened yet, and the row then says nothing
     correct_label  what it is instead, where somebody knew; only beside wrong or unsure
 
 A window's truth is its label where that was marked right, else the correct label; where neither is known it
@@ -66,6 +66,8 @@ def known_truth(label: str, mark: str, correct_label: str) -> str | None:
     """
     mark = mark.strip().casefold()
     label, correct_label = label.strip(), correct_label.strip()
+    if not mark:
+        return None
     if mark not in MARKS:
         raise ValueError(f"mark is {mark!r}: write {', '.join(MARKS[:-1])} or {MARKS[-1]}")
     if mark == "right":
@@ -76,7 +78,7 @@ def known_truth(label: str, mark: str, correct_label: str) -> str | None:
 
 
 def read_marks(path: str | Path) -> list[Mark]:
-    """Return the rows of a file of marks in their order.
+    """Return the marked rows of a file of marks in their order.
 
     Raises:
         LabelError: a column is missing, or a row is faulty (the first is named with its line).
@@ -90,6 +92,8 @@ def read_marks(path: str | Path) -> list[Mark]:
     _require_columns(reader.fieldnames or (), path)
     marks = []
     for row in reader:
+        if not (row.get("mark") or "").strip():
+            continue
         try:
             marks.append(_mark(row))
         except ValueError as error:

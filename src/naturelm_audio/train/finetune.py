@@ -327,7 +327,15 @@ def _asked(
     model: NatureLMForConditionalGeneration, judged: Sequence[Labelled], root: Path, wording: str
 ) -> list[str]:
     longest = model.config.max_clip_seconds
-    waveforms = [read_span(resolve(root, one.path), 0.0, longest, channel=one.channel) for one in judged]
+    waveforms = [
+        read_span(
+            resolve(root, one.path),
+            one.start_seconds or 0.0,
+            min(longest, one.seconds or longest) if one.is_part else longest,
+            channel=one.channel,
+        )
+        for one in judged
+    ]
     return answers(model, waveforms, [wording] * len(waveforms))
 
 

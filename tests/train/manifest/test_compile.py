@@ -351,3 +351,11 @@ def test_held_out_taxa_can_become_the_test(zoo):
     test = [row for row in rows if row.split == "test"]
     assert {row.metadata["family"] for row in test} == {"Strigidae"}
     assert not [row for row in rows if row.split != "test" and "Barred Owl" in row.prompt + row.text]
+
+
+def test_a_part_of_a_file_is_asked_about_as_that_part_alone(zoo):
+    part = dataclasses.replace(zoo[0], start_seconds=10.0, end_seconds=14.5, seconds=4.5, path="long.wav")
+    compiled = compile_manifest([part, *zoo[1:]], CompileOptions(families=ALL_FAMILIES, seed=3))
+    about = [row for row in compiled.rows if "long.wav" in row.paths]
+    assert about
+    assert {(row.files, row.start_seconds, row.end_seconds) for row in about} == {(("long.wav",), 10.0, 14.5)}

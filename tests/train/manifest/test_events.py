@@ -266,3 +266,5 @@ def test_tables_of_events_and_of_recordings_are_told_apart(site):
         site("b.csv", "Start (s),End (s),Scientific name,Common name,Confidence,File\n0,1,a,b,1,c\n")
     )
     assert not is_event_table(site("c.csv", "path,label,events\na.wav,wren,0-1\n"))
+    marked = "path,start_seconds,end_seconds,label,score,mark,correct_label\na.wav,0,1,wren,1,wrong,\n"
+    assert not is_event_table(site("d.csv", marked))

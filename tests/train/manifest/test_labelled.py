@@ -164,3 +164,54 @@ def test_folders_of_splits(tmp_path, audio):
     (tmp_path / "empty").mkdir()
     with pytest.raises(AudioError, match="no recording found"):
         read_folders(tmp_path / "empty")
+
+
+MARKS = "path,start_seconds,end_seconds,label,score,mark,correct_label\n"
+
+
+def test_marks_give_the_windows_whose_truth_is_known(tmp_path):
+    path = table(
+        tmp_path,
+        MARKS + "a.wav,0.0,10.0,Eurasian Wren,0.9,right,\n"
+        "a.wav,10.0,14.5,Eurasian Wren,0.4,wrong,European Robin\n"
+        "b.wav,0.0,10.0,Eurasian Wren,0.3,wrong,\n"
+        "b.wav,10.0,20.0,None,0.3,right,\n"
+        "c.wav,0.0,10.0,Eurasian Wren,,unsure,\n"
+        "c.wav,10.0,20.0,Eurasian Wren,0.2,,\n",
+    )
+    found = read_labelled(path)
+    assert [
+        (one.path, one.start_seconds, one.end_seconds, one.seconds, one.common_name, one.kind)
+        for one in found.recordings
+    ] == [
+        ("a.wav", 0.0, 10.0, 10.0, "Eurasian Wren", "animal"),
+        ("a.wav", 10.0, 14.5, 4.5, "European Robin", "animal"),
+        ("b.wav", 10.0, 20.0, 10.0, "None", "noise"),
+    ]
+    assert found.problems == ()
+    assert len({one.key for one in found.recordings}) == 3
+    assert [one.recording_id for one in found.recordings] == ["a.wav", "a.wav", "b.wav"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("a.wav,0,10,Wren,0.5,maybe,", "mark is 'maybe'"),
+        ("a.wav,0,10,Wren,0.5,right,Robin", "'Wren' is marked right, but has the correct label 'Robin'"),
+        ("a.wav,10,10,Wren,0.5,right,", "10 to 10.0 s is no span of time"),
+        ("a.wav,-1,10,Wren,0.5,right,", "-1 to 10.0 s is no span of time"),
+        ("a.wav,0,x,Wren,0.5,right,", "end_seconds: 'x' is not a number"),
+    ],
+)
+def test_faulty_marks_are_named_with_their_line(tmp_path, row, reason):
+    found = read_labelled(table(tmp_path, MARKS + "a.wav,0,10,Wren,0.5,right,\n" + row + "\n"))
+    assert len(found.recordings) == 1
+    (problem,) = found.problems
+    assert problem.line == 3
+    assert reason in problem.reason
+
+
+def test_whole_recordings_have_no_part(tmp_path):
+    (one,) = read_labelled(table(tmp_path, "path,label\na.wav,Wren\n")).recordings
+    assert not one.is_part
+    assert one.key == "\x1fa.wav\x1fWren\x1f\x1f"

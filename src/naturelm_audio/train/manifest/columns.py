@@ -44,11 +44,16 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "source": ("source", "source_dataset", "dataset"),
     "licence": ("licence", "license", "lic"),
     "channel": ("channel",),
+    "start_seconds": ("start_seconds",),
+    "end_seconds": ("end_seconds",),
+    "mark": ("mark",),
+    "correct_label": ("correct_label",),
 }  # fmt: skip
 PASSED_OVER = frozenset(
     {
         "original_sample_rate",
         "sample_rate",
+        "score",
         "recordist",
         "rec",
         "url",

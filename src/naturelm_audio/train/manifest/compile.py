@@ -89,8 +89,9 @@ class _Context:
             language: pools_of(learned, [names.localised(one, language) for one in learned], options.tasks)
             for language in options.languages
         }
-        choir = Choir(kept if "counting" in options.families else ())
-        companions = Companions(kept if "in-context" in options.families else ())
+        whole = [one for one in kept if not one.is_part]
+        choir = Choir(whole if "counting" in options.families else ())
+        companions = Companions(whole if "in-context" in options.families else ())
         return cls(options, pools, names, choir, companions, count_events(learned))
 
 
@@ -131,7 +132,7 @@ def _rows_of(recording: Labelled, context: _Context) -> list[Example]:
             if is_english(language) or family not in _ENGLISH_ONLY:
                 asked = FAMILIES[family](localised, pools, draw)
                 rows += [_row(recording, _in_language(one, language)) for one in asked]
-        else:
+        elif not recording.is_part:  # these are about the whole file
             rows += _mixed_rows(recording, family, language, context, draw)
     return rows
 
@@ -178,8 +179,8 @@ def _row(
         prompt=asked.prompt,
         text=asked.text,
         task=asked.task,
-        start_seconds=start,
-        end_seconds=end,
+        start_seconds=recording.start_seconds if start is None else start,
+        end_seconds=recording.end_seconds if end is None else end,
         channel=None if mix or files else recording.channel,
         split=recording.split,
         labels=asked.labels,

@@ -149,6 +149,8 @@ def is_event_table(path: str | Path) -> bool:
     if path.suffix.lower() not in (".parquet", ".pq") and is_audacity(read_text(path)):
         return True
     table = read_table(path)
+    if table.column("mark"):  # windows that somebody judged, of which not every one is right
+        return False
     times = table.column("begin_time", "start", "start_seconds", "onset")
     return bool(times or (table.column("in_file") and table.column("indir")))
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from naturelm_audio.errors import OptionsError
+from naturelm_audio.marks import known_truth
 from naturelm_audio.recordings import find_recordings
 from naturelm_audio.train.manifest.columns import COLUMNS, PASSED_OVER
 from naturelm_audio.train.manifest.examples import split_name
 from naturelm_audio.train.manifest.problems import ManifestError, Problem, did_you_mean
+from naturelm_audio.train.manifest.spans import Span, parse_spans
 from naturelm_audio.train.manifest.tables import Row, folded, is_blank, number, read_table
 from naturelm_audio.train.manifest.taxonomy import Taxon, is_scientific, parse_taxon
 
@@ -30,19 +32,10 @@ logger = logging.getLogger(__name__)
 KINDS = ("animal", "environment", "speech", "music", "noise", "unlabelled")
 
 _LISTS = ("call_types", "background", "qualities")
-_NUMBERS = ("latitude", "longitude", "altitude", "pitch_midi", "velocity_midi", "seconds")
+_PART = ("start_seconds", "end_seconds")
+_NUMBERS = ("latitude", "longitude", "altitude", "pitch_midi", "velocity_midi", "seconds", *_PART)
 _STAGES = ("adult", "juvenile", "nestling", "immature", "subadult", "larva", "nymph")
 _SEXES = ("male", "female")
-
-
-@dataclass(frozen=True)
-class Span:
-    """Something heard from start to end; without a label it is what the recording is of."""
-
-    start_seconds: float
-    end_seconds: float
-    label: str = ""
-    scientific_name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +75,16 @@ class Labelled:
     source: str = ""
     licence: str = ""
     channel: int | None = None
+    start_seconds: float | None = None
+    """Of the part of the file that is meant; ``seconds`` then is the part's length."""
+    end_seconds: float | None = None
     table: str = ""
     line: int = 0
+
+    @property
+    def is_part(self) -> bool:
+        """Whether a part of the file is meant, and nothing is said of the rest."""
+        return self.start_seconds is not None or self.end_seconds is not None
 
     @property
     def is_none(self) -> bool:
@@ -101,9 +102,9 @@ class Labelled:
     @property
     def key(self) -> str:
         """What tells the row from all others, wherever it stands in a table."""
-        return "\x1f".join(
-            (self.source, self.path, self.common_name, self.taxon.given, str(self.channel or ""))
-        )
+        part = (f"{self.start_seconds}-{self.end_seconds}",) if self.is_part else ()
+        own = (self.source, self.path, self.common_name, self.taxon.given, str(self.channel or ""))
+        return "\x1f".join((*own, *part))
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,9 @@ def read_labelled(
 ) -> LabelledTable:
     """Return the recordings of a CSV, TSV or Parquet table.
 
+    A table of :mod:`~naturelm_audio.marks` gives the windows whose truth is known: those that were marked
+    right, or have a correct label.
+
     Args:
         path: the table; paths in it are left as they are.
         columns: our name -> the table's, for tables with other names.
@@ -135,6 +139,8 @@ def read_labelled(
     for row in table.rows:
         faults: list[str] = []
         cells = {name: row.cells.get(column, "") for name, column in places.items()}
+        if not _judge(cells, faults):
+            continue
         recording = _recording(cells, row, str(path), source, faults)
         if faults:
             problems.append(Problem(str(path), row.line, "; ".join(faults)))
@@ -220,6 +226,7 @@ def _recording(cells: Mapping[str, str], row: Row, table: str, source: str, faul
     values: dict[str, Any] = {name: _number(text.get(name, ""), name, faults) for name in _NUMBERS}
     values |= {name: _parts(text.get(name, "")) for name in _LISTS}
     values |= _voices(values["call_types"], text.get("life_stage", ""), text.get("sex", ""))
+    _part(values, faults)
     values["channel"] = _channel(text.get("channel", ""), faults)
     common_name, scientific_name = _names(text)
     ranks = {rank: text.get(rank, "") for rank in ("phylum", "class_", "order", "family", "genus")}
@@ -247,9 +254,22 @@ def _recording(cells: Mapping[str, str], row: Row, table: str, source: str, faul
         place=", ".join(part for part in (text.get("place"), text.get("country")) if part),
         individual=text.get("individual", ""), instrument=text.get("instrument", ""),
         recording_id=text.get("recording_id", "") or text.get("path", ""),
-        events=_events(text.get("events", ""), faults), source=text.get("source", "") or source,
+        events=parse_spans(text.get("events", ""), faults), source=text.get("source", "") or source,
         licence=text.get("licence", ""), table=table, line=row.line, **values,
     )  # fmt: skip
+
+
+def _judge(cells: dict[str, str], faults: list[str]) -> bool:
+    """Put a marked row's truth in the place of its label; return whether there is anything to learn."""
+    if "mark" in cells:
+        try:
+            truth = known_truth(cells.get("common_name", ""), cells["mark"], cells.get("correct_label", ""))
+        except ValueError as error:
+            faults.append(str(error))
+            return True
+        cells["common_name"] = truth or ""
+        return truth is not None
+    return True
 
 
 def _names(text: Mapping[str, str]) -> tuple[str, str]:
@@ -288,6 +308,15 @@ def _number(cell: str, name: str, faults: list[str]) -> float | None:
     return None if limit is not None and abs(found) > limit else found
 
 
+def _part(values: dict[str, Any], faults: list[str]) -> None:
+    """Check a part of a file; its length is that of the recording as far as training is concerned."""
+    start, end = values["start_seconds"] or 0.0, values["end_seconds"]
+    if start < 0 or (end is not None and end <= start):
+        faults.append(f"{start:g} to {end} s is no span of time")
+    elif end is not None:
+        values["seconds"] = end - start
+
+
 def _channel(cell: str, faults: list[str]) -> int | None:
     if cell and not (cell.isascii() and cell.isdigit() and int(cell) > 0):
         faults.append(f"channel: {cell!r} is not a whole number from 1")
@@ -323,39 +352,6 @@ def _recorded_at(text: Mapping[str, str]) -> str:
         filter(None, (text.get("date", ""), text.get("time", "")))
     )
     return re.sub(r"(?<=\d)T(?=\d)", " ", given)
-
-
-def _events(cell: str, faults: list[str]) -> tuple[Span, ...]:
-    """Return events of ``0.5-1.2;2-3.1 Robin`` or of a JSON list of objects or triples."""
-    try:
-        if cell.startswith("["):
-            spans = [_json_event(one) for one in json.loads(cell)]
-        else:
-            spans = [_text_event(one.strip()) for one in cell.split(";") if one.strip()]
-    except (ValueError, TypeError, KeyError, IndexError):
-        faults.append(f"events: {cell[:60]!r} is not like '0.5-1.2;2-3.1 label'")
-        return ()
-    wrong = [span for span in spans if not 0 <= span.start_seconds < span.end_seconds]
-    if wrong:
-        faults.append(f"events: {wrong[0].start_seconds:g}-{wrong[0].end_seconds:g} is no span of time")
-    return tuple(sorted(spans, key=lambda span: (span.start_seconds, span.end_seconds, span.label)))
-
-
-def _text_event(text: str) -> Span:
-    match = re.fullmatch(r"([\d.,]+)\s*-\s*([\d.,]+)(?:[\s:]+(.+))?", text)
-    if match is None:
-        raise ValueError(text)
-    return Span(number(match[1]), number(match[2]), match[3] or "")
-
-
-def _json_event(event: Any) -> Span:
-    if isinstance(event, Mapping):
-        names = {folded(str(key)): value for key, value in event.items()}
-        start = names.get("startseconds", names.get("start", names.get("onset")))
-        end = names.get("endseconds", names.get("end", names.get("offset")))
-        label = str(names.get("label") or names.get("commonname") or names.get("species") or "")
-        return Span(number(str(start)), number(str(end)), label, str(names.get("scientificname") or ""))
-    return Span(number(str(event[0])), number(str(event[1])), str(event[2]) if len(event) > 2 else "")
 
 
 def _kind(kind: str, common_name: str) -> str:

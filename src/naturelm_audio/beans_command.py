@@ -99,7 +99,7 @@ def merge_options(config: RunConfig, given: dict[str, Any]) -> BeansOptions:
     """
     from naturelm_audio.beans.options import BeansOptions
 
-    given = {name: value for name, value in given.items() if value not in (None, False, ())}
+    given = {name: value for name, value in given.items() if _is_given(value)}
     names = {item.name for item in dataclasses.fields(BeansOptions)}
     values = {name: value for name, value in vars(config).items() if name in names and value is not None}
     values |= {name: value for name, value in given.items() if name in names}
@@ -119,6 +119,10 @@ def merge_options(config: RunConfig, given: dict[str, Any]) -> BeansOptions:
     values["spice"] = "no_spice" not in given
     values["components"] = _names(given.get("components", ()))
     return BeansOptions(**values)
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False and value != ()
 
 
 def _names(given: Sequence[str]) -> tuple[str, ...]:

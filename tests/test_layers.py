@@ -17,14 +17,16 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 # Top to bottom: sound in, the model, words out, training, surfaces. A new module gets its place here. The
 # modules of a package named with a star share one place and may import each other, without a cycle.
 LAYERS = [
-    "errors files format_names options.* recordings decoders resampling audio windows listening prompts",
+    "errors files format_names recorder_names options.* recordings decoders resampling audio windows",
+    "listening prompts",
     "model.config model.fbank model.beats model.bridge model.lora model.naturelm model.processor model",
     "checkpoint.unpickle checkpoint.tensors checkpoint.placement checkpoint.sources checkpoint.layouts",
     "checkpoint.adapters checkpoint.tokens checkpoint.saving checkpoint.official checkpoint.loading",
     "checkpoint.tower checkpoint sequence",
-    "records marks metadata.* run_files journal labels formats.* progress generate batching score pipeline metrics",
-    "components matching detections predictions spice scored scoring ranking scoring_plot scoring_report",
-    "scoring_files scoring_command run_outputs runs beans.* beans_command survey.* report_command",
+    "records marks metadata.* run_files journal labels formats.* progress generate batching score pipeline",
+    "metrics components matching detections predictions spice scored scoring ranking scoring_plot",
+    "scoring_report scoring_files scoring_command run_outputs runs beans.* beans_command",
+    "metadata_command survey.* report_command",
     "train train.manifest.* train.augment train.questions train.scene_options train.data train.teacher",
     "train.heads train.synthetic train.tokenizer train.build train.evaluate",
     "train.yaml_options train.recipe train.stored train.rows train.augmentation train.draws train.collate",
@@ -47,14 +49,25 @@ COMMANDS = {
     "beans_command",
     "clips_command",
     "embed_command",
+    "metadata_command",
     "report_command",
     "web_command",
 }
 SURFACES = {"cluster", "serve", "cli"}
 # Importable in milliseconds; "" is the package itself.
-LIGHT = {"", "errors", "format_names", "options", "convert_command", "scoring_command", "train", "cli", "__main__"}
+LIGHT = {
+    "",
+    "errors",
+    "format_names",
+    "options",
+    "convert_command",
+    "scoring_command",
+    "train",
+    "cli",
+    "__main__",
+}
 LIGHT |= {f"options.{name}" for name in ("checks", "names", "generation", "infer", "run_config")}
-LIGHT |= {"report_command", "web_command"}
+LIGHT |= {"recorder_names", "metadata_command", "report_command", "web_command"}
 LIGHT |= {"beans_build_command", "beans_command", "clips_command", "embed_command"}
 LIGHT |= {"train.commands", "train.commands_train"}
 # numpy comes with transformers and is what its feature extractors take and return.

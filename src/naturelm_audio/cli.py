@@ -25,6 +25,7 @@ from naturelm_audio.convert_command import convert
 from naturelm_audio.embed_command import embed, search
 from naturelm_audio.errors import NatureLMError, OptionsError
 from naturelm_audio.format_names import OUTPUT_FORMATS, split_formats
+from naturelm_audio.metadata_command import metadata
 from naturelm_audio.options import (
     BUNDLED_MODEL,
     DEFAULT_OUTPUT,
@@ -192,6 +193,7 @@ def infer(cfg_path: str | None, verbose: int, **given: Any) -> int:
 for _command in (
     convert,
     score,
+    metadata,
     report,
     beans_build,
     embed,

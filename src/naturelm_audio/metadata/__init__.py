@@ -3,11 +3,10 @@
 from naturelm_audio.metadata.checks import SequenceCheck
 from naturelm_audio.metadata.clocks import iso_time, parse_time, parse_zone
 from naturelm_audio.metadata.noting import FieldNotes
-from naturelm_audio.metadata.reading import RECORDERS, RecordingMetadata, read_metadata
+from naturelm_audio.metadata.reading import RecordingMetadata, read_metadata
 from naturelm_audio.metadata.table import KnownRow, KnownTable, read_known_table
 
 __all__ = [
-    "RECORDERS",
     "FieldNotes",
     "KnownRow",
     "KnownTable",

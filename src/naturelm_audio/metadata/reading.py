@@ -24,13 +24,11 @@ from naturelm_audio.metadata.fields import Found
 from naturelm_audio.metadata.names import NamedTime, read_name
 from naturelm_audio.metadata.sidecars import audiomoth_zone, batlogger_time
 from naturelm_audio.metadata.table import KnownRow
+from naturelm_audio.recorder_names import RECORDERS
 
-__all__ = ["RECORDERS", "RecordingMetadata", "read_metadata"]
+__all__ = ["RecordingMetadata", "read_metadata"]
 
 logger = logging.getLogger(__name__)
-
-RECORDERS = ("auto", "audiomoth", "song-meter", "guano", "soundtrap", "batlogger", "filename", "none")
-"""What ``--recorder`` takes: which sources are believed."""
 
 BELIEVED: dict[str, frozenset[str]] = {
     "auto": frozenset({"guano", "audiomoth", "wamd", "bext", "batlogger", "filename"}),

@@ -155,7 +155,9 @@ def search(
     _show(hits)
     if given["output_path"] is not None:
         _write_hits(given["output_path"], hits)
-        click.echo(f"{len(hits)} windows in {given['output_path']}", err=True)
+        click.echo(f"{len(hits)} rows in {given['output_path']}", err=True)
+    if given["clips_path"] is not None:
+        return _cut_clips(opened, hits, files, query_path, given)
     return 0
 
 
@@ -186,6 +188,37 @@ def _show(hits: list[Hit]) -> None:
         start, end = _clock(hit.span.start_seconds), _clock(hit.span.end_seconds)
         name = " ".join(hit.span.audio_path.split())
         click.echo(f"{rank:>4}  {hit.score:>7.4f}  {start:>12}  {end:>12}  {name}")
+
+
+def _cut_clips(
+    table: EmbeddingTable, hits: list[Hit], files: dict[str, Path], query_path: Path, given: dict[str, Any]
+) -> int:
+    """Write the windows as a page to review; return the exit status."""
+    from naturelm_audio.review.choosing import Candidate
+    from naturelm_audio.review.run import write_review
+
+    label = given["label"] or query_path.stem
+    candidates = [
+        Candidate(
+            path=hit.span.audio_path,
+            start_seconds=hit.span.start_seconds,
+            end_seconds=hit.span.end_seconds,
+            label=label,
+            score=round(hit.score, 4),
+            channel=table.settings["channel"],
+            speed_factor=table.settings["speed_factor"],
+        )
+        for hit in hits
+    ]
+    summary = write_review(
+        candidates,
+        files.__getitem__,
+        given["clips_path"],
+        title=f"Windows like {query_path.name}",
+        audio_root=given["audio_root"],
+    )
+    click.echo(str(summary), err=True)
+    return SOME_FAILED if summary.failed else 0
 
 
 def _clock(seconds: float) -> str:

@@ -11,10 +11,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 # What the tests of today import; `pip install '.[all]'` adds the servers and Ray.
-DEV_EXTRAS := media,web,train,dev
+DEV_EXTRAS := media,web,train,eval,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 AUDIO ?= assets
 QUERY ?=
+# What make local-benchmark builds, and beside it the answers.
+LOCAL ?= runs/local-benchmark
 export AUDIO QUERY
 
 # OpenMP's threads spin while they wait, which is ruinous on shared cores.
@@ -22,10 +24,10 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types parity bench lock clean
+.PHONY: help demo test lint format types parity bench local-benchmark lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.12"; exit 1; }
@@ -62,6 +64,17 @@ parity: $(STAMP_DEV) ## every from-scratch module against stored outputs of the 
 
 bench: $(STAMP_DEV) ## speed and memory on this machine
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+local-benchmark: $(STAMP_DEV) ## build the benchmark of ../shared, run naturelm-tiny on it, write its report into docs
+	@mkdir -p $(LOCAL)-answers
+	@$(BIN)/python -m naturelm_audio beans-build --cfg-path configs/local_benchmark.yml --output $(LOCAL) --overwrite
+	@$(BIN)/python -c 'from naturelm_audio.cli import beans_main; beans_main()' --data-path $(LOCAL) \
+	  --output-path $(LOCAL)-answers/naturelm-tiny.jsonl --overwrite
+	@cp $(LOCAL)-answers/naturelm-tiny_metrics_plot.png docs/local-benchmark.png
+	@sed '/^<!-- Everything below/q' docs/local-benchmark.md > $(LOCAL)-answers/page.md
+	@echo >> $(LOCAL)-answers/page.md
+	@sed -e '/_plot\.png)$$/d' -e 's/^#/##/' $(LOCAL)-answers/naturelm-tiny_metrics_report.md >> $(LOCAL)-answers/page.md
+	@cp $(LOCAL)-answers/page.md docs/local-benchmark.md
 
 lock: ## rewrite constraints.txt: the newest of everything that fits together
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -70,9 +70,8 @@ def write_predictions(path: Path) -> int:
 def time_command(folder: Path) -> None:
     path = folder / "predictions.jsonl"
     rows = write_predictions(path)
-    call = "import sys, json, resource; from pathlib import Path;"
-    call += "from naturelm_audio.scoring_command import score_file;"
-    call += "code = score_file(Path(sys.argv[1]), spice=False);"
+    call = "import sys, json, resource; from naturelm_audio.scoring_command import score;"
+    call += "code = score([sys.argv[1], '--no-spice'], standalone_mode=False);"
     call += "used = resource.getrusage(resource.RUSAGE_SELF);"
     call += "print(json.dumps([code, used.ru_maxrss, used.ru_utime + used.ru_stime]))"
     started = time.perf_counter()

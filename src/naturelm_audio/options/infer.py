@@ -1,0 +1,124 @@
+"""Everything that ``naturelm infer`` can be told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from naturelm_audio.errors import OptionsError
+from naturelm_audio.format_names import check_output, format_of_suffix, single_output
+from naturelm_audio.options.checks import real, whole
+from naturelm_audio.options.generation import GenerateOptions
+from naturelm_audio.options.names import DEFAULT_OUTPUT, DTYPES, RESAMPLERS
+
+__all__ = ["InferOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferOptions:
+    """Everything ``naturelm infer`` was asked to do, checked before any work is done.
+
+    Raises:
+        OptionsError: naming the flag that is wrong.
+    """
+
+    audio_paths: tuple[str, ...]
+    queries: tuple[str, ...]
+    output_path: Path = DEFAULT_OUTPUT
+    model: str | None = None
+    llama_path: str | None = None
+    model_arguments: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int | None = None
+    window_length_seconds: float = 10.0
+    hop_length_seconds: float | None = None
+    allow_gaps: bool = False
+    channel: int | None = None
+    speed_factor: float = 1.0
+    resampler: str = RESAMPLERS[0]
+    formats: tuple[str, ...] | None = None
+    dataset: Path | None = None
+    nominal_end: bool = False
+    resume: bool = False
+    overwrite: bool = False
+    generate: GenerateOptions = field(default_factory=GenerateOptions)
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        _check_inputs(self.audio_paths, self.queries)
+        _check_windows(self.window_length_seconds, self.hop_seconds, self.allow_gaps)
+        real(self.speed_factor, "--speed-factor", above=0.0)
+        if self.batch_size is not None:
+            whole(self.batch_size, "--batch-size", at_least=1)
+        if self.channel is not None:
+            whole(self.channel, "--channel", at_least=1)
+        choices = {"--dtype": (self.dtype, DTYPES), "--resampler": (self.resampler, RESAMPLERS)}
+        for flag, (value, known) in choices.items():
+            if value not in known:
+                raise OptionsError(f"{flag} must be one of {', '.join(known)}, found {value!r}")
+        if self.resume and self.overwrite:
+            raise OptionsError("--resume and --overwrite exclude each other: choose one")
+        check_output(self.output_path, self.output_formats, self.nominal_end, self.dataset)
+
+    @property
+    def hop_seconds(self) -> float:
+        """The hop in seconds; the window's length if none was given."""
+        return self.window_length_seconds if self.hop_length_seconds is None else self.hop_length_seconds
+
+    @property
+    def output_formats(self) -> tuple[str, ...]:
+        """The formats asked for, else the one that the output's suffix says."""
+        return self.formats or (format_of_suffix(self.output_path),)
+
+    @property
+    def rows_path(self) -> Path:
+        """The file of rows: the output itself, or one beside it from which a single other form is made."""
+        single = single_output(self.output_path, self.output_formats)
+        return self.output_path if single is None else single.with_name(f"{single.stem}.rows.jsonl")
+
+    @property
+    def output_mode(self) -> Literal["new", "resume", "overwrite"]:
+        """What to do with an output that exists."""
+        return "resume" if self.resume else "overwrite" if self.overwrite else "new"
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the rows, as JSON values: two runs with equal settings can share a file.
+
+        Paths of the model are not in it (its own name and hash are compared), and neither are the batch size
+        and the device, which change the speed and not the answers.
+        """
+        return {
+            "queries": list(self.queries),
+            "window_length_seconds": float(self.window_length_seconds),
+            "hop_length_seconds": float(self.hop_seconds),
+            "channel": self.channel,
+            "speed_factor": float(self.speed_factor),
+            "resampler": self.resampler,
+            "generate": dataclasses.asdict(self.generate),
+        }
+
+
+def _check_inputs(audio_paths: tuple[str, ...], queries: tuple[str, ...]) -> None:
+    if not audio_paths:
+        raise OptionsError("--audio-path is missing: name a file, a folder or a pattern")
+    if not queries:
+        raise OptionsError("--query is missing: ask at least one question")
+    for query in queries:
+        if not query.strip():
+            raise OptionsError("--query is empty: ask a question")
+        if queries.count(query) > 1:
+            raise OptionsError(f"--query is given twice: {query!r}")
+
+
+def _check_windows(window_seconds: float, hop_seconds: float, allow_gaps: bool) -> None:
+    real(window_seconds, "--window-length-seconds", above=0.0)
+    real(hop_seconds, "--hop-length-seconds", above=0.0)
+    if hop_seconds > window_seconds and not allow_gaps:
+        raise OptionsError(
+            f"--hop-length-seconds {hop_seconds:g} is longer than the window of {window_seconds:g} s, so the "
+            "sound between windows would not be heard: make it shorter, or ask for this with --allow-gaps"
+        )

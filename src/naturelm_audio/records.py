@@ -140,8 +140,8 @@ class Answer:
         for name in ("audio_path", "query"):
             if values[name] is None:
                 raise ValueError(f"{name} is null")
-        if values["sample_rate"] is not None:
-            values["sample_rate"] = round(values["sample_rate"])
+        rate = _number(values["sample_rate"], 0)
+        values["sample_rate"] = None if rate is None else int(rate)
         if values["labels"]:
             values["labels"] = tuple(_label(item) for item in values["labels"])
         answer = object.__new__(cls)

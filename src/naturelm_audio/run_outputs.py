@@ -60,7 +60,7 @@ class RunOutputs:
         """
         lacks = check_dataset(read_dataset(self.options.dataset)) if "camtrap-dp" in self.formats else []
         if lacks:
-            raise OptionsError(f"camtrap-dp needs {', '.join(lacks)}")
+            raise OptionsError(f"camtrap-dp needs {'; '.join(lacks)}")
         rows = self.options.rows_path
         place = self.folder or rows.parent
         if self.folder == rows:

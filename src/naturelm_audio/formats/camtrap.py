@@ -119,9 +119,13 @@ class CamtrapWriter(AnnotationWriter):
             for lack in _lacks(first):
                 found.setdefault(lack, []).append(name)
         lacks = check_dataset(self.options.dataset)
+        together: dict[tuple[str, ...], list[str]] = {}
         for lack, names in found.items():
+            together.setdefault(tuple(names), []).append(lack)
+        for names, kinds in together.items():
             more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-            lacks.append(f"{lack} of {', '.join(names[:NAMED_AT_MOST])}{more}")
+            named = ", ".join(names[:NAMED_AT_MOST])
+            lacks.append(f"{' and '.join(kinds)} of {named}{more} (`naturelm convert --metadata table.csv`)")
         return lacks
 
     @property
@@ -277,7 +281,7 @@ def _lacks(first: Answer) -> Iterator[str]:
     if not first.site:
         yield "site"
     if first.latitude is None or first.longitude is None:
-        yield "latitude and longitude"
+        yield "position"
     time = None
     if first.start_time:
         try:

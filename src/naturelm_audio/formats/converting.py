@@ -79,7 +79,7 @@ class Conversion:
             yield f"{self.bad_count:,} lines in all are no rows and were left out"
         yield from self.notes
         for name, lacks in self.impossible.items():
-            yield f"{name} was not made: {lacking({name: lacks})}"
+            yield f"{name} was not made: it needs {'; '.join(lacks)}"
 
     @property
     def is_whole(self) -> bool:
@@ -147,7 +147,7 @@ def convert(
 
 def lacking(impossible: Mapping[str, Sequence[str]]) -> str:
     """Return what formats lack, as one line."""
-    return "; ".join(f"{name} needs {', '.join(lacks)}" for name, lacks in impossible.items())
+    return "; ".join(f"{name} needs {'; '.join(lacks)}" for name, lacks in impossible.items())
 
 
 def planned_paths(

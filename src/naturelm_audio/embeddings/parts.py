@@ -4,8 +4,8 @@
     part-00000.norms.npy      their lengths (rows,), so that cosines need no second pass
     part-00000.csv            audio_path,start_seconds,end_seconds of each row, in the same order
     part-00000.parquet        all of it in one file, in place of these three
-    embeddings.jsonl          a line per part: what it holds and where each recording stands by then
-    embeddings.jsonl.run.json settings, model, inputs, times and counts
+    _embeddings.jsonl         a line per part: what it holds and where each recording stands by then
+    _embeddings.jsonl.run.json  settings, model, inputs, times and counts
 
 A part is written under another name, then renamed; it counts once its line is there. So a process that dies
 at any moment loses the part that it had in memory, and nothing comes twice. Knows nothing of audio or models.
@@ -43,7 +43,7 @@ __all__ = [
     "require_pyarrow",
 ]
 
-JOURNAL = "embeddings.jsonl"
+JOURNAL = "_embeddings.jsonl"  # readers of whole folders of Parquet pass over names with an underscore
 INDEX_COLUMNS = ("audio_path", "start_seconds", "end_seconds")
 
 FloatArray = npt.NDArray[np.floating[Any]]

@@ -130,7 +130,7 @@ class EmbedSummary:
         """One line for the user."""
         made = f"{counted(self.rows, 'vector')} of {self.width} numbers in {self.folder}"
         speed = f" ({self.windows / self.seconds:.1f} windows/s)" if self.windows and self.seconds else ""
-        journal = f"{self.folder.name}/embeddings.jsonl"
+        journal = f"{self.folder.name}/_embeddings.jsonl"
         failed = f"; {counted(len(self.failed), 'recording')} failed, see `error` in {journal}"
         return f"{made}{speed}{failed if self.failed else ''}"
 

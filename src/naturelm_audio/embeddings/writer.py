@@ -191,7 +191,10 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write the rest, and note how the run ended; what a stopped run has in memory is kept too."""
+        """Write the rest, and note how the run ended; what a stopped run has in memory is kept too.
+
+        A new run that came to nothing leaves no files.
+        """
         try:
             self.flush()
         except OutputError:
@@ -204,6 +207,11 @@ class TableWriter:
                 status = "finished" if error is None else ended
                 self.run_file.note(status=status, ended=now(), counts=counts, failed=self.failed)
             self._journal.close()
+            if error is not None and not self.resumed and not self.parts:
+                with contextlib.suppress(OSError):
+                    self._journal.path.unlink()
+                    self.run_file.path.unlink()
+                    self.folder.rmdir()
 
     def _begin(
         self, settings: Mapping[str, Any], about: Mapping[str, Any], stored: dict[str, Any] | None

@@ -151,20 +151,21 @@ class ResultFile:
 
 
 class _Index:
-    """The first pass. A line that begins like the one before belongs to its recording and is not parsed."""
+    """The first pass. A line that begins like the one before is of the same recording and is not parsed."""
 
     def __init__(self, rows: ResultFile, recordings: dict[str, _Indexed]) -> None:
         self._rows = rows
         self._recordings = recordings
         self._seen: set[bytes] = set()
         self._prefix = NO_LINE
+        self._start = float("-inf")
         self._part = _Part(0, 0, 0)
 
     def fill(self, file: IO[bytes]) -> None:
         offset = 0
         with clear_errors(self._rows.path, "read"):
             for number, line in enumerate(file, start=1):
-                if not line.startswith(self._prefix):
+                if not line.startswith(self._prefix) or self._goes_back(line):
                     self._begin(line, number, offset)
                 offset += len(line)
                 self._part.end = offset
@@ -174,9 +175,19 @@ class _Index:
                     with contextlib.suppress(ValueError):
                         self._ask(json.loads(query[1]))
 
+    def _goes_back(self, line: bytes) -> bool:
+        """Whether the row starts before the one above it; parts of a recording are put in order later."""
+        first = len(self._prefix)
+        try:
+            start = float(line[first : line.index(b",", first)])
+        except ValueError:  # null, in the row of a failure
+            return False
+        before, self._start = self._start, start
+        return start < before
+
     def _begin(self, line: bytes, number: int, offset: int) -> None:
-        """Start a part with a line that doesn't begin like the one before."""
-        self._prefix = NO_LINE
+        """Start a part with a line that doesn't follow the one before."""
+        self._prefix, self._start = NO_LINE, float("-inf")
         self._part = _Part(number, offset, offset)
         if not line.strip():
             return
@@ -188,6 +199,7 @@ class _Index:
         prefix, separator, _ = line.partition(b'","start_seconds":')
         if separator and prefix.startswith(b'{"audio_path":"'):
             self._prefix = prefix + separator
+            self._goes_back(line)
 
     def _ask(self, query: str) -> None:
         query = SURROGATE.sub(_escaped, query)

@@ -34,7 +34,7 @@ LAYERS = [
     "train.arguments train.averaging train.callbacks train.resuming train.trainer",
     "train.learner train.scenes train.scene_validation train.scene_trainer train.scene_runs",
     "train.running train.compare train.finetune train.commands_train train.commands",
-    "beans_build.* beans_build_command spectrograms embeddings.* review.*",
+    "beans_build.* beans_build_command spectrograms embeddings.* review.* embed_command clips_command",
     "convert_command web.* web_command cluster serve cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]

@@ -69,7 +69,8 @@ def environment(folder):
     """`naturelm`, `beans` and `python` of this checkout come first on the path."""
     scripts = folder / "bin"
     scripts.mkdir(exist_ok=True)
-    for name, arguments in {"naturelm": "-m naturelm_audio", "python": ""}.items():
+    beans = "-c 'from naturelm_audio.cli import beans_main; beans_main()'"
+    for name, arguments in {"naturelm": "-m naturelm_audio", "beans": beans, "python": ""}.items():
         script = scripts / name
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
         script.chmod(0o755)
@@ -94,9 +95,10 @@ def workplace(tmp_path_factory):
 
 @functools.cache
 def help_text(*words):
-    code = "from naturelm_audio.cli import main; main()"
+    main = "main" if words[0] == "naturelm" else "beans_main"
+    code = f"from naturelm_audio.cli import {main} as main; main()"
     shown = subprocess.run(
-        [sys.executable, "-c", code, *words, "--help"],
+        [sys.executable, "-c", code, *words[1:], "--help"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
@@ -107,14 +109,16 @@ def help_text(*words):
 
 
 def unknown_options(words):
-    """Options of a `naturelm` command line that its help doesn't have."""
-    known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_text(words[1])))
-    return [word for word in words[2:] if word.startswith("--") and word.split("=")[0] not in known]
+    """Options of a `naturelm` or `beans` command line that its help doesn't have."""
+    known = set(
+        re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_text(*words[: 2 if words[0] == "naturelm" else 1]))
+    )
+    return [word for word in words[1:] if word.startswith("--") and word.split("=")[0] not in known]
 
 
 @pytest.mark.parametrize(("block", "words"), SHELL, ids=[f"{b}:{shlex.join(w)[:60]}" for b, w in SHELL])
 def test_options_of_each_command_exist(block, words):
-    if words[0] == "naturelm":
+    if words[0] in ("naturelm", "beans"):
         assert unknown_options(words) == []
     elif words[0] == "make":
         for target in [word for word in words[1:] if "=" not in word]:

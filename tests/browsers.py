@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,21 @@ def chromium_path() -> str | None:
     if found is not None and not os.path.exists(found):
         pytest.skip(f"{CHOICE} names {found}, which is not there")
     return found
+
+
+def require() -> None:
+    """Skip the test unless there are Playwright and a browser; without starting either."""
+    pytest.importorskip("playwright", reason="needs playwright of [dev]")
+    if chromium_path() is None and not playwright_browsers():
+        pytest.skip(MISSING)
+
+
+def playwright_browsers() -> list[Path]:
+    """Folders of the browsers that Playwright has downloaded."""
+    own = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
+    caches = (Path.home() / ".cache", Path.home() / "Library" / "Caches")
+    places = [Path(own)] if own else [cache / "ms-playwright" for cache in caches]
+    return [item for place in places if place.is_dir() for item in place.glob("chromium*")]
 
 
 # Of a module, not of the session: while it runs, its event loop keeps every asyncio.run() of the thread from

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,7 @@ async def _receive(session: Session, tab: str, name: str, request: Request) -> R
 
 
 def _forget(path: Path, sentence: str) -> Response:
-    path.unlink(missing_ok=True)
-    path.parent.rmdir()
+    shutil.rmtree(path.parent, ignore_errors=True)
     return _problem(sentence, 413)
 
 

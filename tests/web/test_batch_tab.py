@@ -1,0 +1,171 @@
+"""The tab Batch in a real browser: many files and questions, a table, downloads, cancelling, two users."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+import zipfile
+
+import pytest
+
+from naturelm_audio.formats import FORMATS
+from naturelm_audio.options import GenerateOptions
+from naturelm_audio.pipeline import Pipeline
+
+QUESTION = "What is the common name for the focal species in the audio?"
+CAPTION = "Caption the audio."
+
+
+def run(visitor, questions=QUESTION):
+    visitor.page.get_by_label("Questions, one per line").first.fill(questions)
+    visitor.page.locator("#nl-go-batch").click()
+
+
+def finished(visitor, part="results"):
+    visitor.page.locator(f"#nl-{part} .nl-progress").get_by_text("Done:").wait_for()
+
+
+def take(visitor, name, part="results"):
+    with visitor.page.expect_download() as waiting:
+        visitor.page.locator(f"#nl-{part}").get_by_role("button", name=name, exact=True).click()
+    return waiting.value.suggested_filename, waiting.value.path().read_bytes()
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return Pipeline("naturelm-tiny", GenerateOptions(num_beams=1, max_new_tokens=24))
+
+
+def test_W5_a_table_of_file_window_answer_and_error_and_W3_the_numbers_of_the_command_line(
+    visitor, sounds, tmp_path, pipeline
+):
+    notes = tmp_path / "notes.wav"
+    notes.write_text("no sound")
+    paths = [sounds("a.wav", 12.0, seed=2), sounds("b.wav", 4.0, seed=3)]
+    user = visitor()
+    user.tab("Batch")
+    user.give("batch", *paths, notes)
+    run(user, f"{QUESTION}\n{CAPTION}")
+    finished(user)
+    rows = user.rows()
+    assert [row[0] for row in rows] == ["a.wav"] * 4 + ["b.wav"] * 2 + ["notes.wav"]
+    assert rows[-1][3] == "not a readable audio file"
+    assert (
+        user.page.locator("#nl-results .nl-summary").inner_text().startswith("3 of 3 recordings, 1 could not")
+    )
+    name, content = take(user, "JSON Lines")
+    assert name == "answers.jsonl"
+    mine = [json.loads(line) for line in content.decode().splitlines()]
+    expected = [json.loads(answer.to_json()) for answer in pipeline.ask([*paths], [QUESTION, CAPTION])]
+    for row in mine:
+        row.pop("run_id")
+    assert mine[:-1] == expected
+    assert mine[-1]["error"] == "audio_decode_failed: not a readable audio file"
+    assert [row[3] for row in rows[:-1]] == [row["output"] for row in expected]
+
+
+def test_W5_every_format_can_be_taken_home(visitor, sounds):
+    user = visitor()
+    user.tab("Batch")
+    user.give("batch", sounds("a.wav", 12.0, seed=2), sounds("b.wav", 4.0, seed=3))
+    run(user)
+    finished(user)
+    buttons = user.page.locator("#nl-results .nl-downloads button")
+    assert buttons.count() == len(FORMATS)
+    name, content = take(user, "Table (CSV)")
+    assert name.endswith(".csv")
+    assert [row["start_seconds"] for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig")))] == [
+        "0.0",
+        "10.0",
+        "0.0",
+    ]
+    name, content = take(user, "Raven")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert {"a.selections.txt", "b.selections.txt"} <= set(archive.namelist())
+        table = archive.read("a.selections.txt").decode().splitlines()
+    assert len(table) == 3
+    assert table[1].split("\t")[4] == "10.000000"
+    assert take(user, "Parquet")[1][:4] == b"PAR1"
+    for title in ("Audacity", "BirdNET CSV", "Kaleidoscope", "Darwin Core", "NatureLM-audio"):
+        assert len(take(user, title)[1]) > 50
+    # One that needs what a page doesn't know says so.
+    user.page.locator("#nl-results").get_by_role("button", name="Camtrap DP").click()
+    user.page.locator("#nl-results").get_by_text("camtrap-dp needs").wait_for()
+    user.complaints = [text for text in user.complaints if "422" not in text]
+
+
+def test_a_row_can_be_heard_and_rows_can_be_found(visitor, sounds):
+    user = visitor()
+    user.tab("Batch")
+    user.give("batch", sounds("a.wav", 12.0, seed=2), sounds("b.wav", 4.0, seed=3))
+    run(user)
+    finished(user)
+    user.page.get_by_label("Show rows that contain").fill("b.wav")
+    user.page.wait_for_function("document.querySelectorAll('#nl-results tbody tr').length === 1")
+    user.page.locator("#nl-results").get_by_role("button", name="Listen to").click()
+    user.page.wait_for_function("document.querySelector('.nl-heard audio').duration > 3.9")
+    user.page.wait_for_function("document.querySelector('.nl-heard img').naturalWidth > 0")
+
+
+def test_a_batch_can_be_cancelled_and_keeps_what_it_has(visitor, sounds):
+    user = visitor()
+    user.tab("Batch")
+    user.give("batch", sounds("hour.wav", 1800.0, 8_000))
+    run(user)
+    user.page.locator("#nl-results tbody tr").nth(3).wait_for()
+    user.page.locator("#nl-results").get_by_role("button", name="Cancel").click()
+    user.page.locator("#nl-results").get_by_text("Cancelled:").wait_for()
+    rows = len(user.rows())
+    assert 4 <= rows < 180
+    assert len(take(user, "JSON Lines")[1].splitlines()) == rows
+    time.sleep(1.0)
+    assert len(user.rows()) == rows
+
+
+def test_W8_two_users_at_once_do_not_mix(visitor, sounds):
+    one, two = visitor(), visitor()
+    for user, name, seed in ((one, "mine.wav", 2), (two, "yours.wav", 3)):
+        user.tab("Batch")
+        user.give("batch", sounds(name, 45.0, seed=seed))
+    run(one)
+    run(two, CAPTION)
+    finished(one)
+    finished(two)
+    assert {row[0] for row in one.rows()} == {"mine.wav"}
+    assert {row[0] for row in two.rows()} == {"yours.wav"}
+    assert len(one.rows()) == len(two.rows()) == 5
+    assert {json.loads(line)["query"] for line in take(two, "JSON Lines")[1].splitlines()} == {CAPTION}
+
+
+def test_W8_uploads_are_deleted_when_the_page_is_closed_in_the_middle_of_a_job(visitor, app, sounds):
+    before = set(app.folders())
+    user = visitor()
+    user.tab("Batch")
+    user.give("batch", sounds("hour.wav", 1800.0, 8_000))
+    run(user)
+    user.page.locator("#nl-results tbody tr").first.wait_for()
+    mine = set(app.folders()) - before
+    assert any(path.suffix == ".wav" for folder in mine for path in folder.rglob("*"))
+    user.context.close()
+    end = time.monotonic() + 40
+    while any(folder.exists() for folder in mine):
+        assert time.monotonic() < end, "the uploads of a closed page are still there"
+        time.sleep(0.1)
+    # The model is free for others at once.
+    other = visitor()
+    other.page.locator("#nl-uploads-ask").get_by_role("button", name="frog.wav").click()
+    other.page.get_by_role("button", name="Remove frog.wav").wait_for()
+    other.ask(QUESTION)
+    other.page.locator(".nl-reply .nl-text").get_by_text("frog").wait_for()
+
+
+def test_nothing_to_do_is_a_sentence(visitor, sounds):
+    user = visitor()
+    user.tab("Batch")
+    run(user)
+    user.page.locator("#nl-results").get_by_text("Add a recording first").wait_for()
+    user.give("batch", sounds("b.wav", 4.0, seed=3))
+    run(user, " \n ")
+    user.page.locator("#nl-results").get_by_text("Type a question").wait_for()

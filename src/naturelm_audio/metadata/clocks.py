@@ -90,8 +90,11 @@ def localised(local: datetime, zone: tzinfo) -> tuple[datetime, str | None]:
         return early, None
     moved_time = early.astimezone(UTC).astimezone(zone)
     if moved_time.replace(tzinfo=None, fold=0) != local:
-        return moved_time, f"{iso_time(local)} does not exist in {zone}: taken as {iso_time(moved_time)}"
-    return early, f"{iso_time(local)} occurs twice in {zone}: taken as the first, {iso_time(early)}"
+        return (
+            moved_time,
+            f"local time does not exist: {iso_time(local)} in {zone}, taken as {iso_time(moved_time)}",
+        )
+    return early, f"local time occurs twice: {iso_time(local)} in {zone}, taken as the first"
 
 
 def moved(time: datetime, seconds: float) -> datetime:

@@ -51,7 +51,7 @@ def guano_found(values: Mapping[str, str], source: str) -> Found:
     stamp = values.get("Timestamp", "")
     time = parse_time(stamp)
     if stamp and time is None:
-        warnings.append(f"GUANO Timestamp {stamp[:40]!r} is not a time")
+        warnings.append(f"GUANO Timestamp is not a time: {stamp[:40]!r}")
     latitude, longitude = _pair(values.get("Loc Position", ""), warnings)
     return Found(
         source=source,
@@ -138,7 +138,7 @@ def parse_wamd(data: bytes) -> Found | None:
     stamp = texts.get(WAMD_TIME, "")
     time = parse_time(stamp)
     if stamp and time is None:
-        warnings.append(f"WAMD timestamp {stamp[:40]!r} is not a time")
+        warnings.append(f"WAMD timestamp is not a time: {stamp[:40]!r}")
     latitude, longitude = _wamd_position(texts.get(WAMD_POSITION, ""), warnings)
     expansion = records.get(WAMD_EXPANSION, b"")
     return Found(
@@ -216,7 +216,7 @@ def _pair(text: str, warnings: list[str]) -> tuple[float | None, float | None]:
     latitude, longitude = _number(parts[0]), _number(parts[1])
     found = position(latitude, longitude)
     if found[0] is None and (latitude, longitude) != (0, 0):
-        warnings.append(f"position {text[:40]!r} is not one on earth")
+        warnings.append(f"position is not one on earth: {text[:40]!r}")
     return found
 
 

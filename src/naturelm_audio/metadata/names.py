@@ -107,7 +107,7 @@ def _song_meter(match: re.Match[str]) -> NamedTime | None:
     if time is None:
         return None
     part = int(match["part"] or 0)
-    warning = f"part {part} of a recording that was split: the name has the start of the whole"
+    warning = f"part of a split recording: the name of part {part} has the start of the whole"
     return NamedTime(
         time=time,
         recorder="song-meter" if match["prefix"] else None,

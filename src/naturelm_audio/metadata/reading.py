@@ -336,8 +336,8 @@ def _time_expansion(sources: list[Found], header_rate_hz: int | None) -> tuple[f
     true_rate_hz = _first(sources, "true_rate_hz")
     if header_rate_hz and true_rate_hz and round(true_rate_hz) != round(header_rate_hz * expansion):
         return expansion, [
-            f"GUANO Samplerate {true_rate_hz:g} Hz is not the header's {header_rate_hz} Hz times "
-            f"{expansion:g}: the header is believed"
+            f"GUANO Samplerate is not that of the header: {true_rate_hz:g} Hz, not {header_rate_hz} Hz times "
+            f"{expansion:g}; the header is believed"
         ]
     return expansion, []
 
@@ -351,8 +351,8 @@ def _cut_from_another(sources: list[Found], seconds: float | None, expansion: fl
     if true_seconds - here <= max(1.0, 0.01 * true_seconds) or abs(true_seconds - seconds) <= 1.0:
         return []
     return [
-        f"the metadata are of a recording of {true_seconds:g} s and this file has {here:g} s: its start time "
-        "may be that of the recording it was cut from"
+        f"metadata are of a longer recording: of {true_seconds:g} s, and this file has {here:g} s; its start "
+        "time may be that of the recording it was cut from"
     ]
 
 

@@ -36,7 +36,7 @@ def batlogger_time(path: Path) -> Iterator[Found]:
     try:
         time = datetime(year, month, day, hour, minute, second)
     except ValueError:
-        yield Found(source="batlogger", warnings=(f"BATLOGGER's {match[0]!r} is no time that exists",))
+        yield Found(source="batlogger", warnings=(f"BATLOGGER's time does not exist: {match[0]!r}",))
         return
     yield Found(source="batlogger", time=time, model="BATLOGGER")
 

@@ -35,6 +35,7 @@ from naturelm_audio.options import (
     RunConfig,
     read_config,
 )
+from naturelm_audio.recorder_names import RECORDERS
 from naturelm_audio.report_command import report
 from naturelm_audio.scoring_command import score
 from naturelm_audio.train.commands import data
@@ -85,7 +86,22 @@ INFER_OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     ),
     (
         ("--query",),
-        {"multiple": True, "required": True, "help": "Question asked of every window; repeatable."},
+        {"multiple": True, "help": "Question asked of every window; repeatable. Needed without --labels."},
+    ),
+    (
+        ("--labels", "labels_path"),
+        {
+            "type": click.Path(path_type=Path),
+            "help": "List to rank in each window: one label per line, or a CSV with label, common_name or "
+            "scientific_name. The answer is the best label.",
+        },
+    ),
+    (("--no-none",), {"is_flag": True, "help": 'With --labels: do not add "None" to the list.'}),
+    (("--top-k",), {"type": int, "help": "With --labels: best labels kept.  [5]"}),
+    (("--min-confidence",), {"type": float, "help": "With --labels: leave out what is less sure.  [0]"}),
+    (
+        ("--calibration",),
+        {"type": click.Path(path_type=Path), "help": "With --labels: a file of naturelm calibrate."},
     ),
     (
         ("--output-path",),
@@ -130,6 +146,21 @@ INFER_OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (
         ("--nominal-end",),
         {"is_flag": True, "help": "Official form: end = start + window, even beyond the file."},
+    ),
+    (
+        ("--recorder",),
+        {"type": click.Choice(RECORDERS), "help": "Whose times and places are believed.  [auto]"},
+    ),
+    (
+        ("--time-zone",),
+        {"help": "Of recordings that don't tell: Europe/Berlin, UTC, +02:00.  [left unknown]"},
+    ),
+    (
+        ("--metadata",),
+        {
+            "type": click.Path(path_type=Path),
+            "help": "CSV of your own: audio_path, start_time, latitude, longitude, site, recorder.",
+        },
     ),
     (("--resume",), {"is_flag": True, "help": "Go on with an output that was interrupted."}),
     (("--overwrite",), {"is_flag": True, "help": "Begin an output again."}),

@@ -1,5 +1,7 @@
 """Recordings x questions -> answers, lazily and in order: recording, window, question.
 
+An answer is free text, or with a list of labels the best of them and how likely each is.
+
 A thread decodes ahead; each window is encoded once and asked every question; windows of different recordings
 share a batch. Memory is bounded by the batch, never by the length of a recording. A recording that can't be
 read becomes one row with ``error`` and the run goes on. Knows nothing of output files.
@@ -7,9 +9,13 @@ read becomes one row with ``error`` and the run goes on. Knows nothing of output
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import naturelm_audio
 from naturelm_audio import prompts
@@ -17,18 +23,23 @@ from naturelm_audio.audio import Recording
 from naturelm_audio.checkpoint import load_model
 from naturelm_audio.errors import AudioError, OptionsError
 from naturelm_audio.generate import Generator, OutOfMemoryError, Request
+from naturelm_audio.label_lists import LabelList, as_label_list
+from naturelm_audio.labels import NONE
 from naturelm_audio.listening import Clip, End, Hearing, Piece, Source, chunks, read_ahead, sources
 from naturelm_audio.model.naturelm import NatureLMForConditionalGeneration
 from naturelm_audio.options import GenerateOptions
-from naturelm_audio.records import Answer
+from naturelm_audio.records import Answer, Label
 from naturelm_audio.resampling import require_resampler
+from naturelm_audio.score import LabelScorer, probabilities
 from naturelm_audio.windows import WindowPlan
 
 __all__ = ["Clip", "Pipeline"]
 
+logger = logging.getLogger(__name__)
+
 CPU_BATCH = 8
 ACCELERATOR_BATCH = 16
-
+SLOW_TOKENS = 3000  # of a list of labels; about 800 names
 
 DoneCallback = Callable[[Recording | Clip, int, int, str | None, float | None], None]
 
@@ -62,8 +73,9 @@ class Pipeline:
     def ask(
         self,
         recordings: Source | Sequence[Source],
-        queries: str | Sequence[str],
+        queries: str | Sequence[str] | None = None,
         *,
+        labels: LabelList | Sequence[str] | None = None,
         plan: WindowPlan | None = None,
         channel: int | None = None,
         speed_factor: float = 1.0,
@@ -75,7 +87,9 @@ class Pipeline:
 
         Args:
             recordings: files, folders, patterns, or waveforms as :class:`Clip`.
-            queries: one or more questions, each put to every window.
+            queries: one or more questions, each put to every window; may be left out with ``labels``.
+            labels: instead of a free answer, these are ranked for each window and question; the answer is the
+                best, and ``labels`` of the row has the best ones with their scores.
             plan: windows; 10 s without overlap by default.
             channel: 1-based channel of the files; None is the mean of all.
             speed_factor: 0.1 lets the model hear everything ten times slower; times are mapped back to file
@@ -87,12 +101,16 @@ class Pipeline:
                 it was read whole.
 
         Raises:
-            PromptError: a question that can't be asked.
+            PromptError: a question that can't be asked, or none.
+            LabelError: a list of labels that can't be ranked.
             AudioError: nothing to listen to at all. (One unreadable recording among others becomes a row with
                 ``error``.)
             OptionsError: windows longer than the model hears, or no such resampler.
         """
-        questions = [queries] if isinstance(queries, str) else list(queries)
+        listed = None if labels is None else as_label_list(labels)
+        if queries is None and listed is not None:
+            queries = listed.question
+        questions = [queries] if isinstance(queries, str) else list(queries or ())
         prompts.check_queries(questions)
         longest = self.model.config.max_clip_seconds
         plan = plan or WindowPlan(
@@ -104,10 +122,70 @@ class Pipeline:
             )
         require_resampler(resampler)
         heard, batch_size = sources(recordings), self.generator.batch_size
-        run = _Run(self.generator, questions, channel, speed_factor, dict(done or {}))
+        answerer = _Free(self.generator) if listed is None else _Ranker(self.generator, listed)
+        run = _Run(self.generator, answerer, questions, channel, speed_factor, dict(done or {}))
         hearing = Hearing(channel, speed_factor, resampler)
         for chunk in chunks(read_ahead(heard, plan, hearing, 4 * batch_size), batch_size):
             yield from run.answers(chunk, on_recording_done)
+
+
+class _Free:
+    """Answers requests in the model's own words."""
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+
+    def __call__(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
+        """What the row of each request says."""
+        return [
+            {
+                "output": answer.text,
+                "confidence": round(answer.confidence, 4),
+                "confidence_kind": "token_probability",
+            }
+            for answer in self._generator.answer(requests)
+        ]
+
+
+class _Ranker:
+    """Answers requests with the best of a list of labels."""
+
+    def __init__(self, generator: Generator, listed: LabelList) -> None:
+        self._listed = listed
+        self._scorer = LabelScorer(generator, listed.texts)
+        if self._scorer.token_count > SLOW_TOKENS:
+            logger.warning(
+                "%d labels are %d tokens for the language model in each window, where a free answer takes "
+                "about a hundred: this will be slow; a list for the region is faster and ranks better",
+                len(listed.labels),
+                self._scorer.token_count,
+            )
+
+    def __call__(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
+        """What the row of each request says."""
+        return [self._row(scores) for scores in self._scorer.log_likelihoods(requests)]
+
+    def _row(self, log_likelihoods: np.ndarray) -> dict[str, Any]:
+        listed = self._listed
+        scores = probabilities(log_likelihoods, temperature=listed.temperature or 1.0)
+        # Of equal labels the first of the list wins, on every machine.
+        order = np.argsort(-scores, kind="stable")[: listed.top_k].tolist()
+        kept = tuple(
+            replace(listed.labels[place], score=float(scores[place]))
+            for place in order
+            if scores[place] >= listed.min_confidence
+        )
+        if not kept:
+            return {"output": NONE, "warnings": (self._unsure(listed.labels[order[0]], scores[order[0]]),)}
+        return {
+            "output": kept[0].label,
+            "confidence": kept[0].score,
+            "confidence_kind": "label_softmax" if listed.temperature is None else "calibrated",
+            "labels": kept,
+        }
+
+    def _unsure(self, best: Label, score: float) -> str:
+        return f"no label reached {self._listed.min_confidence:g}; the best was {best.label} with {score:.4f}"
 
 
 class _Run:
@@ -116,12 +194,14 @@ class _Run:
     def __init__(
         self,
         generator: Generator,
+        answerer: _Free | _Ranker,
         questions: list[str],
         channel: int | None,
         speed_factor: float,
         done: dict[str, int],
     ) -> None:
         self.generator = generator
+        self.answerer = answerer
         self.questions = questions
         self.prompts = [
             prompts.build(question, template=generator.model.config.prompt_template) for question in questions
@@ -160,17 +240,10 @@ class _Run:
                 for piece, vector in zip(wanted, vectors, strict=True)
                 for prompt in self.prompts
             ]
-            generated = iter(self.generator.answer(requests))
+            values = iter(self.answerer(requests))
             for piece in wanted:
                 results[id(piece)] = [
-                    self._row(
-                        piece,
-                        question,
-                        output=(answer := next(generated)).text,
-                        confidence=round(answer.confidence, 4),
-                        confidence_kind="token_probability",
-                    )
-                    for question in self.questions
+                    self._row(piece, question, **next(values)) for question in self.questions
                 ]
         except OutOfMemoryError as error:
             for piece in wanted:

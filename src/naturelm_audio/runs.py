@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import naturelm_audio
 from naturelm_audio import prompts
+from naturelm_audio.calibration import Calibration, read_calibration
 from naturelm_audio.errors import NatureLMError
 from naturelm_audio.formats import Conversion
 from naturelm_audio.journal import Journal
+from naturelm_audio.label_lists import DEFAULT_TOP_K, LabelList, read_labels
+from naturelm_audio.metadata import FieldNotes
 from naturelm_audio.options import InferOptions
 from naturelm_audio.progress import Progress
 from naturelm_audio.recordings import Recording, find_recordings
@@ -85,6 +88,10 @@ def run_infer(options: InferOptions, load: Callable[[InferOptions], Pipeline]) -
         RunStoppedError: it ended midway.
         NatureLMError: nothing was done, for the reason it gives.
     """
+    calibration = None if options.calibration is None else read_calibration(options.calibration)
+    listed = _label_list(options, calibration)
+    if listed is not None and not options.queries:
+        options = dataclasses.replace(options, queries=(listed.question,))
     prompts.check_queries(options.queries)
     plan = WindowPlan(
         window_length_seconds=options.window_length_seconds,
@@ -92,17 +99,22 @@ def run_infer(options: InferOptions, load: Callable[[InferOptions], Pipeline]) -
         allow_gaps=options.allow_gaps,
     )
     recordings = find_recordings(options.audio_paths)
+    notes = FieldNotes(recorder=options.recorder, time_zone=options.time_zone, table=options.metadata)
+    notes.check(recordings)
     outputs = RunOutputs(options, [recording.name for recording in recordings])
     outputs.check({recording.path.resolve() for recording in recordings})
-    journal = Journal.open(
-        options.rows_path, mode=options.output_mode, settings=options.settings(), about=about_run()
-    )
+    settings = options.settings() | {"ranking": None if listed is None else listed.settings()}
+    journal = Journal.open(options.rows_path, mode=options.output_mode, settings=settings, about=about_run())
     rows_before = journal.row_count
     try:
         with journal:
             todo = journal.remaining(recordings)
             if todo:
-                _answer(options, plan, journal, todo, load(options))
+                pipeline = load(options)
+                if calibration is not None:
+                    calibration.check(pipeline.model.provenance.weights_fingerprint, options.queries)
+                _answer(options, listed, plan, journal, todo, pipeline, notes)
+                notes.close()
         conversion = outputs.write()
     except NatureLMError as error:
         if journal.row_count == rows_before:
@@ -113,11 +125,33 @@ def run_infer(options: InferOptions, load: Callable[[InferOptions], Pipeline]) -
     return RunSummary(journal.row_count, tuple(journal.failed), options.rows_path, conversion, outputs.folder)
 
 
+def _label_list(options: InferOptions, calibration: Calibration | None) -> LabelList | None:
+    """The labels to rank, or None for free answers."""
+    if options.labels_path is None:
+        return None
+    return LabelList(
+        labels=read_labels(options.labels_path),
+        with_none=not options.no_none,
+        top_k=DEFAULT_TOP_K if options.top_k is None else options.top_k,
+        min_confidence=options.min_confidence or 0.0,
+        temperature=None if calibration is None else calibration.temperature,
+    )
+
+
 def _answer(
-    options: InferOptions, plan: WindowPlan, journal: Journal, todo: Sequence[Recording], pipeline: Pipeline
+    options: InferOptions,
+    listed: LabelList | None,
+    plan: WindowPlan,
+    journal: Journal,
+    todo: Sequence[Recording],
+    pipeline: Pipeline,
+    notes: FieldNotes,
 ) -> None:
     """Append the rows that are not on file yet."""
     _note_model(journal, pipeline)
+    journal.confirm("recorders", notes.settings)
+    if listed is not None:
+        journal.note(labels=list(listed.texts))
     plan = dataclasses.replace(plan, model_max_seconds=pipeline.model.config.max_clip_seconds)
     by_name = {recording.name: recording for recording in todo}
     done = {name: journal.rows_on_file.get(name, 0) for name in by_name}
@@ -130,6 +164,7 @@ def _answer(
         answers = pipeline.ask(
             todo,
             options.queries,
+            labels=listed,
             plan=plan,
             channel=options.channel,
             speed_factor=options.speed_factor,
@@ -138,7 +173,8 @@ def _answer(
             on_recording_done=finished,
         )
         for answer in answers:
-            journal.append(answer, by_name[answer.audio_path])
+            recording = by_name[answer.audio_path]
+            journal.append(notes.described(answer, recording), recording)
             progress.row(answer)
 
 

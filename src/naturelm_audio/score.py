@@ -96,7 +96,9 @@ class LabelScorer:
         model = generator.model
         fitting = LOGITS_AT_ONCE // int(model.config.text_config.vocab_size)
         at_once = tokens_at_once or min(max(fitting, SMALLEST_PASS), TOKENS_AT_ONCE)
-        ids = [_label_ids(model.tokenizer, label, model.config.end_symbol) for label in self.labels]
+        special = frozenset(model.tokenizer.all_special_ids)
+        end = model.config.end_symbol
+        ids = [_label_ids(model.tokenizer, label, end, special) for label in self.labels]
         self._trees = [_tree(ids, places, model.device) for places in _packed(ids, at_once)]
 
     @property
@@ -207,10 +209,9 @@ def probabilities(log_likelihoods: np.ndarray, *, temperature: float = 1.0) -> n
     return raised / raised.sum(axis=-1, keepdims=True)
 
 
-def _label_ids(tokenizer: Any, label: str, end_symbol: str) -> tuple[int, ...]:
+def _label_ids(tokenizer: Any, label: str, end_symbol: str, special: frozenset[int]) -> tuple[int, ...]:
     """Ids of the label and the end symbol, cut exactly as an answer is in training."""
     ids = tuple(target_ids(tokenizer, label, end_symbol, max_tokens=2**31))
-    special = set(tokenizer.all_special_ids)
     if special.intersection(ids[:-1]):
         found = tokenizer.convert_ids_to_tokens(next(token for token in ids if token in special))
         raise LabelError(f"the label {label!r} has the model's control token {found}: take it out")

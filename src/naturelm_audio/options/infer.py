@@ -26,7 +26,12 @@ class InferOptions:
     """
 
     audio_paths: tuple[str, ...]
-    queries: tuple[str, ...]
+    queries: tuple[str, ...] = ()
+    labels_path: Path | None = None
+    no_none: bool = False
+    top_k: int | None = None
+    min_confidence: float | None = None
+    calibration: Path | None = None
     output_path: Path = DEFAULT_OUTPUT
     model: str | None = None
     llama_path: str | None = None
@@ -42,6 +47,9 @@ class InferOptions:
     resampler: str = RESAMPLERS[0]
     formats: tuple[str, ...] | None = None
     dataset: Path | None = None
+    recorder: str = "auto"
+    time_zone: str | None = None
+    metadata: Path | None = None
     nominal_end: bool = False
     resume: bool = False
     overwrite: bool = False
@@ -49,7 +57,8 @@ class InferOptions:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        _check_inputs(self.audio_paths, self.queries)
+        _check_inputs(self.audio_paths, self.queries, self.labels_path)
+        self._check_ranking()
         _check_windows(self.window_length_seconds, self.hop_seconds, self.allow_gaps)
         real(self.speed_factor, "--speed-factor", above=0.0)
         if self.batch_size is not None:
@@ -63,6 +72,21 @@ class InferOptions:
         if self.resume and self.overwrite:
             raise OptionsError("--resume and --overwrite exclude each other: choose one")
         check_output(self.output_path, self.output_formats, self.nominal_end, self.dataset)
+
+    def _check_ranking(self) -> None:
+        given = {
+            "--no-none": self.no_none or None,
+            "--top-k": self.top_k,
+            "--min-confidence": self.min_confidence,
+            "--calibration": self.calibration,
+        }
+        for flag, value in given.items():
+            if value is not None and self.labels_path is None:
+                raise OptionsError(f"{flag} needs --labels: only a ranking of labels has use for it")
+        if self.top_k is not None:
+            whole(self.top_k, "--top-k", at_least=1)
+        if self.min_confidence is not None:
+            real(self.min_confidence, "--min-confidence", at_least=0.0, at_most=1.0)
 
     @property
     def hop_seconds(self) -> float:
@@ -102,11 +126,11 @@ class InferOptions:
         }
 
 
-def _check_inputs(audio_paths: tuple[str, ...], queries: tuple[str, ...]) -> None:
+def _check_inputs(audio_paths: tuple[str, ...], queries: tuple[str, ...], labels_path: Path | None) -> None:
     if not audio_paths:
         raise OptionsError("--audio-path is missing: name a file, a folder or a pattern")
-    if not queries:
-        raise OptionsError("--query is missing: ask at least one question")
+    if not queries and labels_path is None:
+        raise OptionsError("--query is missing: ask at least one question, or rank a list with --labels")
     for query in queries:
         if not query.strip():
             raise OptionsError("--query is empty: ask a question")

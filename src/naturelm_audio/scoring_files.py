@@ -74,7 +74,9 @@ def score_file(
         NatureLMError: the file can't be scored, or the results can't be written.
     """
     rows = read_predictions(predictions)
-    scores = {one: score(rows, ScoreOptions(mode=one, **given), benchmark) for one in MODES}
+    scores: dict[str, Scores] = {
+        one: score(rows, ScoreOptions(mode=one, **given), benchmark) for one in MODES
+    }
     rankings = read_rankings(predictions, benchmark)
     notes: tuple[str, ...] = ()
     drawn = None
@@ -101,7 +103,7 @@ def score_file(
 def _write(found: ScoredFile, predictions: Path, rows: list[Prediction], run: Mapping[str, Any]) -> None:
     with open(predictions, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    made_by = provenance(predictions.name, digest, found.rows, found.asked) | run
+    made_by = {**provenance(predictions.name, digest, found.rows, found.asked), **run}
     output, scores, rankings = found.metrics, found.scores, found.rankings
     with replacing(output.with_name(f"{output.stem}_rows.jsonl")) as lines:
         lines.writelines(f"{line}\n" for line in row_lines(rows, scores))

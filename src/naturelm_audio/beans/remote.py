@@ -179,7 +179,8 @@ def _outcome(response: dict[str, Any], address: str) -> Outcome:
     Raises:
         ServerError: it is neither.
     """
-    usage = response.get("usage") if isinstance(response.get("usage"), dict) else {}
+    said = response.get("usage")
+    usage: dict[str, Any] = said if isinstance(said, dict) else {}
     extras = {name: usage[name] for name in ("confidence", "warnings") if usage.get(name)}
     error, texts = response.get("error"), response.get("predictions")
     if isinstance(error, str) and error.strip():

@@ -10,6 +10,7 @@ The page is written last. A window that can't be cut is noted, and the others ar
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import logging
 import shlex
@@ -169,6 +170,7 @@ def write_review(
         else:
             clips.append(clip)
     if not clips:
+        _remove_folders(folder)
         raise AudioError(
             f"not one of {counted(len(candidates), 'window')} could be cut ({next(iter(failed.values()))}): "
             "say where the recordings are with --audio-root",
@@ -230,6 +232,13 @@ def _make_folders(folder: Path) -> None:
         for name in (AUDIO_FOLDER, IMAGE_FOLDER):
             shutil.rmtree(folder / name, ignore_errors=True)
             (folder / name).mkdir()
+
+
+def _remove_folders(folder: Path) -> None:
+    for name in (AUDIO_FOLDER, IMAGE_FOLDER):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _write_index(path: Path, clips: Sequence[ReviewClip]) -> None:

@@ -204,7 +204,11 @@ class Journal:
         """
         if recording.name not in self._states:
             size, mtime_ns = _stat(recording.path)
-            self._set(RecordingState(path=recording.name, status="begun", size=size, mtime_ns=mtime_ns))
+            file = str(recording.path.absolute())
+            begun = RecordingState(
+                path=recording.name, status="begun", size=size, mtime_ns=mtime_ns, file=file
+            )
+            self._set(begun)
         self._rows.append(replace(answer, run_id=self.run_id).to_json())
         self._count(answer)
 
@@ -289,6 +293,8 @@ class Journal:
     ) -> None:
         begun = self._states.get(name)
         size, mtime_ns = (begun.size, begun.mtime_ns) if begun else stat
+        if begun is not None:
+            facts.setdefault("file", begun.file)
         self._set(
             RecordingState(
                 path=name,

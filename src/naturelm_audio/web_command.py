@@ -5,6 +5,7 @@ Only click is imported here; everything else when the command runs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -169,14 +170,15 @@ def listen_at(host: str, port: int) -> socket.socket:
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        if os.name == "posix":
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(100)
+        with contextlib.ExitStack() as undo:
+            listening = undo.enter_context(socket.socket(family, kind, protocol))
+            if os.name == "posix":
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(100)
+            undo.pop_all()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OptionsError(
-            f"--host {host} --port {port}: {reason}: choose another, 0 takes any free port"
-        ) from None
+        message = f"--host {host} --port {port}: {reason}: choose another, 0 takes any free port"
+        raise OptionsError(message) from None
     return listening

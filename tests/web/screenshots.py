@@ -1,0 +1,100 @@
+"""Make the pictures of the web app for the documentation, with the example recordings in assets/.
+
+    python tests/web/screenshots.py [FOLDER] [--recordings FOLDER] [--all]
+
+Needs the tools of [dev] and a browser. Writes web-ask.png, web-batch.png and web-long-recording.png, and with
+--all the same in the dark and as wide as a phone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+QUESTION = "What is the common name for the focal species in the audio?"
+VIEWS: dict[str, dict[str, Any]] = {
+    "": {"viewport": {"width": 1180, "height": 800}},
+    "-dark": {"viewport": {"width": 1180, "height": 800}, "color_scheme": "dark"},
+    "-phone": {"viewport": {"width": 390, "height": 800}, "device_scale_factor": 2},
+}
+
+
+def give(page: Any, tab: str, *paths: Path) -> None:
+    """Upload recordings and wait until they are there."""
+    page.locator(f"#nl-file-{tab}").set_input_files([str(path) for path in paths])
+    page.locator(f"#nl-uploads-{tab}").get_by_role("button", name=f"Remove {paths[-1].name}").wait_for()
+
+
+def ask(page: Any, clips: list[Path]) -> None:
+    """The tab Ask with two clips, a question and a follow-up."""
+    give(page, "ask", *clips)
+    for turn, question in enumerate([QUESTION, "Caption the audio."]):
+        page.get_by_label("Question", exact=True).fill(question)
+        page.locator("#nl-go-ask").click()
+        page.locator(".nl-reply").nth(turn).locator(".nl-answer").nth(len(clips) - 1).wait_for()
+    page.wait_for_timeout(800)
+
+
+def batch(page: Any, clips: list[Path]) -> None:
+    """The tab Batch when it is done."""
+    page.get_by_role("tab", name="Batch").click()
+    give(page, "batch", *clips)
+    page.locator("#nl-go-batch").click()
+    page.locator("#nl-results").get_by_text("Done:").wait_for()
+
+
+def long_recording(page: Any, recording: Path) -> None:
+    """The tab Long recording when it is done, with a segment chosen."""
+    page.get_by_role("tab", name="Long recording").click()
+    give(page, "long", recording)
+    page.locator("#nl-go-long").click()
+    page.locator("#nl-long").get_by_text("Done:").wait_for()
+    page.locator(".nl-view").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(1500)
+    page.mouse.move(0, 0)
+
+
+def main() -> None:
+    """Start the app and take every picture."""
+    import browsers
+    from playwright.sync_api import sync_playwright
+    from web_app import start_app, stop_app
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "docs")
+    parser.add_argument("--recordings", type=Path, default=ROOT / "assets")
+    parser.add_argument("--all", action="store_true", help="in the dark and on a phone too")
+    chosen = parser.parse_args()
+    sounds = sorted(item for item in chosen.recordings.iterdir() if item.suffix in (".wav", ".flac", ".mp3"))
+    longest = max(sounds, key=lambda item: item.stat().st_size)
+    clips = [item for item in sounds if item != longest]
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as driver:
+        app = start_app(Path(temporary))
+        browser = driver.chromium.launch(executable_path=browsers.chromium_path(), args=["--no-sandbox"])
+        for suffix, view in VIEWS.items() if chosen.all else [("", VIEWS[""])]:
+            page = browser.new_page(**view)
+            page.goto(app.address)
+            page.get_by_text("Or an example:").first.wait_for()
+            for name, step in (
+                ("ask", lambda page=page: ask(page, clips[:2])),
+                ("batch", lambda page=page: batch(page, clips)),
+                ("long-recording", lambda page=page: long_recording(page, longest)),
+            ):
+                step()
+                page.screenshot(path=chosen.folder / f"web-{name}{suffix}.png", full_page=True)
+            page.close()
+        browser.close()
+        stop_app(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -80,6 +80,9 @@ def test_two_processes_give_the_losses_of_one(folder, kind):
     launch(folder, kind, kind)
     assert log(folder / kind, "loss") == pytest.approx(log(folder / "one", "loss"), abs=1e-5)
     assert log(folder / kind, "eval_loss") == pytest.approx(log(folder / "one", "eval_loss"), abs=1e-4)
+    exact = "eval_common-classification/exact_match"
+    assert len(log(folder / kind, exact)) == 2  # answers are generated from shared-out weights too
+    assert log(folder / kind, exact) == log(folder / "one", exact)
     one, two = (load_file(folder / name / "model" / "model.safetensors") for name in ("one", kind))
     assert one.keys() == two.keys()
     assert load_model(folder / kind / "model", device="cpu") is not None

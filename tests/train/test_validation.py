@@ -38,21 +38,21 @@ def make(model, folder, examples, **options):
 
 @pytest.mark.parametrize("world", [2, 3, 10])
 def test_T5_several_processes_give_the_figures_of_one(model, folder, examples, world, monkeypatch):
-    alone = make(model, folder, examples).figures(model, model)
+    alone = make(model, folder, examples).figures(model)
     shares = []
     for rank in range(world):
         monkeypatch.setattr(validation, "gather_object", lambda rows: shares.append(rows) or rows)
-        make(model, folder, examples).figures(model, model, rank=rank, world=world)
+        make(model, folder, examples).figures(model, rank=rank, world=world)
     assert len({len(share) for share in shares}) == 1  # sharded weights need as many calls everywhere
     gathered = [row for share in shares for row in share]
     monkeypatch.setattr(validation, "gather_object", lambda rows: gathered)
-    together = make(model, folder, examples).figures(model, model, rank=0, world=world)
+    together = make(model, folder, examples).figures(model, rank=0, world=world)
     assert together.keys() == alone.keys()
     assert together == pytest.approx(alone, rel=1e-6)
 
 
 def test_batches_change_no_figure(model, folder, examples):
-    one, many = (make(model, folder, examples).figures(model, model, batch_size=size) for size in (1, 5))
+    one, many = (make(model, folder, examples).figures(model, batch_size=size) for size in (1, 5))
     assert one == pytest.approx(many, rel=1e-5)
 
 
@@ -61,17 +61,17 @@ def test_T14_figures_follow_the_weights(folder, examples):
 
     changing = toys.model(lora_rank=2)
     judged = make(changing, folder, examples)
-    before = judged.figures(changing, changing)["loss"]
+    before = judged.figures(changing)["loss"]
     with torch.no_grad():
         changing.bridge.projection.weight.mul_(3.0)
-    after = judged.figures(changing, changing)["loss"]
-    assert after == make(changing, folder, examples).figures(changing, changing)["loss"]
+    after = judged.figures(changing)["loss"]
+    assert after == make(changing, folder, examples).figures(changing)["loss"]
     assert after != before
 
 
 def test_the_mode_of_the_model_comes_back(model, folder, examples):
     model.train()
-    make(model, folder, examples).figures(model, model, answers=False)
+    make(model, folder, examples).figures(model)
     assert model.training
     model.eval()
 
@@ -87,6 +87,6 @@ def test_a_row_that_cant_be_read_doesnt_count(model, folder, examples):
     (folder / "torn.wav").write_bytes(b"nothing")
     torn = from_mapping({"path": "torn.wav", "prompt": "What?", "text": "A", "task": "common-classification"})
     judged = make(model, folder, [*examples, torn], answers_per_task=0)
-    expected = make(model, folder, examples, answers_per_task=0).figures(model, model)
-    assert judged.figures(model, model) == pytest.approx(expected)
+    expected = make(model, folder, examples, answers_per_task=0).figures(model)
+    assert judged.figures(model) == pytest.approx(expected)
     assert [one.row for one in judged.unreadable] == [7]

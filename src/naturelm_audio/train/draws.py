@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from naturelm_audio.audio import SAMPLE_RATE_HZ, find_recordings, probe, read_span
 from naturelm_audio.errors import AudioError, OptionsError
+from naturelm_audio.model import NatureLMConfig
 from naturelm_audio.train import augment, augmentation
 from naturelm_audio.train.augment import Floats, Generator
 from naturelm_audio.train.manifest.annotations import resolve
@@ -27,7 +28,7 @@ from naturelm_audio.train.manifest.seeding import digest
 from naturelm_audio.train.recipe import AugmentOptions
 from naturelm_audio.train.stored import StoredAudio
 
-__all__ = ["Draws", "NoisePool", "Reader", "Sample", "Unreadable", "order_of_pass"]
+__all__ = ["Draws", "NoisePool", "Reader", "Sample", "Unreadable", "clip_samples", "order_of_pass"]
 
 MOST_REPLACEMENTS = 20
 FEW_FILES = 3000
@@ -160,6 +161,7 @@ class Draws(Dataset[Sample]):
         options: of augmentation; None for none.
         seed: of order and augmentation.
         length: how many there are.
+        noise: recordings without animals; by default those of the options.
 
     Raises:
         OptionsError: no rows, or noise is asked for without a folder of it.
@@ -173,6 +175,7 @@ class Draws(Dataset[Sample]):
         *,
         seed: int,
         length: int,
+        noise: NoisePool | None = None,
     ) -> None:
         if not examples:
             raise OptionsError("no rows are left to learn from")
@@ -183,7 +186,7 @@ class Draws(Dataset[Sample]):
         if not self._weights.sum() > 0:
             raise OptionsError("the weights of all rows are 0: nothing could be drawn")
         self._order: tuple[int, NDArray[np.int64]] | None = None
-        self.noise = NoisePool(options.noise_folders if options else ())
+        self.noise = NoisePool(options.noise_folders if options else ()) if noise is None else noise
         if options and not self.noise and (options.noise_probability or options.replace_probability):
             raise OptionsError(
                 "augment.noise_folders: name folders of recordings without animals, or set "
@@ -304,6 +307,15 @@ class Draws(Dataset[Sample]):
             if len(chosen) == wanted:
                 break
         return chosen
+
+
+def clip_samples(config: NatureLMConfig, clip_seconds: float | None) -> int:
+    """Return the length that clips are cut or padded to: the model's first that holds the wanted one."""
+    wanted = round((clip_seconds or config.max_clip_seconds) * SAMPLE_RATE_HZ)
+    try:
+        return config.padded_samples(wanted)
+    except ValueError as error:
+        raise OptionsError(f"data.clip_seconds: {error}") from None
 
 
 def order_of_pass(seed: int, turn: int, weights: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -69,6 +69,8 @@ class DataOptions:
 
     train: tuple[str, ...] = ()
     """Annotation files, or folders of shards; rows of the split ``train`` or of none count."""
+    stream: bool = False
+    """Read the one folder of shards, or data set on the hub, that ``train`` names as a stream."""
     valid: tuple[str, ...] = ()
     """Annotation files to validate on; without any, the rows of the split ``valid`` in ``train``."""
     audio_root: str | None = None

@@ -18,7 +18,7 @@ from naturelm_audio.train.manifest.taxonomy import parse_taxon
 from naturelm_audio.train.recipe import DataOptions
 from naturelm_audio.train.stored import StoredAudio, is_stored, shards_hash
 
-__all__ = ["Rows", "domain_of", "file_hash", "hold_outs", "rows_of"]
+__all__ = ["Rows", "domain_of", "file_hash", "hold_outs", "rows_of", "unwanted", "validation_rows"]
 
 _SPEECH = ("speaker", "speech")
 _MUSIC = ("pitch", "instrument", "velocity", "timbre", "music", "note-")
@@ -70,6 +70,20 @@ def rows_of(options: DataOptions) -> Rows:
     if not train:
         raise OptionsError(f"data: no row is left to learn from; left out: {dict(counts) or 'none'}")
     return Rows(tuple(train), tuple(valid), root, stored, dict(counts))
+
+
+def validation_rows(options: DataOptions) -> Rows:
+    """Return the rows of ``data.valid`` that the recipe's filters keep, of the splits valid, test or none.
+
+    Raises:
+        ManifestError: faulty rows, all named with file and line.
+        OptionsError: files in several folders without a common root.
+    """
+    root = _root(options)
+    shards = [path for path in options.valid if is_stored(path)]
+    stored = StoredAudio(list(dict.fromkeys(shards))) if shards else None
+    rows = [row for row in _read(options.valid, root, stored) if row.split in ("", "valid", "test")]
+    return Rows((), tuple(_filtered(rows, options, Counter())), root, stored)
 
 
 def domain_of(row: Example) -> str:
@@ -129,6 +143,22 @@ def _filtered(rows: Iterable[Example], options: DataOptions, counts: Counter[str
         else:
             kept.append(row)
     return kept
+
+
+def unwanted(row: Example, options: DataOptions, held_out: HoldOuts | None) -> str:
+    """Return why a row is not learned from: by a filter, or by a taxon that is held out; or nothing.
+
+    Raises:
+        OptionsError: held-out rows are to be refused.
+    """
+    found = _unwanted(row, options)
+    if found or held_out is None:
+        return found
+    reason = _held_out(row, held_out)
+    if reason and options.held_out_rows == "refuse":
+        name = row.id or ", ".join(row.files)
+        raise OptionsError(f"{name}: {reason}; leave it out, or set data.held_out_rows to drop")
+    return "held-out taxon" if reason else ""
 
 
 def _unwanted(row: Example, options: DataOptions) -> str:

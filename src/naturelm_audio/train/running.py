@@ -20,19 +20,22 @@ import torch
 import transformers
 
 from naturelm_audio import __version__, prompts
-from naturelm_audio.audio import SAMPLE_RATE_HZ
 from naturelm_audio.errors import MissingExtraError, OptionsError, OutputError
 from naturelm_audio.files import write_atomically
-from naturelm_audio.model import NatureLMConfig, NatureLMForConditionalGeneration
+from naturelm_audio.model import NatureLMForConditionalGeneration
 from naturelm_audio.train import checkpoints
+from naturelm_audio.train.arguments import training_arguments
 from naturelm_audio.train.callbacks import Stopping
 from naturelm_audio.train.collate import Collator
-from naturelm_audio.train.draws import Draws, Reader
+from naturelm_audio.train.draws import Draws, Reader, clip_samples
 from naturelm_audio.train.initial import initial_model
 from naturelm_audio.train.manifest.examples import Example
+from naturelm_audio.train.manifest.seeding import digest
 from naturelm_audio.train.recipe import InitOptions, Recipe, RunOptions
-from naturelm_audio.train.rows import file_hash, rows_of
+from naturelm_audio.train.rows import file_hash, rows_of, validation_rows
 from naturelm_audio.train.scene_runs import scene_trainer
+from naturelm_audio.train.stream_trainer import StreamTrainer
+from naturelm_audio.train.streamed import StreamedDraws, row_filter, stream_opener
 from naturelm_audio.train.tokenizer import train_tokenizer
 from naturelm_audio.train.trainer import LOG, RunTrainer
 from naturelm_audio.train.validation import Validation
@@ -129,7 +132,8 @@ def prepare(recipe: Recipe, folder: Path) -> RunTrainer:
             recipe.optimiser.steps,
         )
     _check_same_run(recipe, folder)
-    trainer, learned_from = (scene_trainer if recipe.scenes else _row_trainer)(recipe, folder)
+    build = scene_trainer if recipe.scenes else _stream_trainer if recipe.data.stream else _row_trainer
+    trainer, learned_from = build(recipe, folder)
     folder.mkdir(parents=True, exist_ok=True)
     if trainer.is_world_process_zero() and not (folder / RECORD).is_file():
         _write_record(folder, _begun(recipe, trainer.plain, learned_from))
@@ -157,19 +161,34 @@ def _row_trainer(recipe: Recipe, folder: Path) -> tuple[RunTrainer, dict[str, An
     return RunTrainer(recipe, model, draws, validation, folder), {"files": files, "rows": rows.as_json()}
 
 
+def _stream_trainer(recipe: Recipe, folder: Path) -> tuple[RunTrainer, dict[str, Any]]:
+    """Return the trainer of a run on a stream of rows, and what goes into its record."""
+    model = initial_model(recipe)
+    arguments = training_arguments(recipe, folder)  # knows the processes
+    judged = validation_rows(recipe.data) if recipe.data.valid else None
+    samples = clip_samples(model.config, recipe.data.clip_seconds)
+    reader = Reader(judged.audio_root if judged else ".", samples, judged.stored if judged else None)
+    rank, world = arguments.process_index, arguments.world_size
+    draws = StreamedDraws(
+        stream_opener(recipe.data, seed=recipe.seed, rank=rank, world=world),
+        row_filter(recipe.data),
+        reader,
+        recipe.augment,
+        seed=digest(recipe.seed, "process", rank),
+        batch_rows=arguments.per_device_train_batch_size,
+    )
+    validation = None
+    if judged is not None:
+        collator = Collator(model.config, model.tokenizer, recipe.data.max_answer_tokens)
+        validation = Validation(judged.valid, reader, collator, recipe.validation, seed=recipe.seed)
+    files = [path for path in (*recipe.data.train, *recipe.data.valid) if Path(path).exists()]
+    return StreamTrainer(recipe, model, draws, validation, folder), {"files": files, "rows": {}}
+
+
 def _texts(rows: Sequence[Example]) -> Iterator[str]:
     for row in rows:
         yield prompts.build(row.prompt, clips=row.clips)
         yield row.text
-
-
-def clip_samples(config: NatureLMConfig, clip_seconds: float | None) -> int:
-    """Return the length that clips are cut or padded to: the model's first that holds the wanted one."""
-    wanted = round((clip_seconds or config.max_clip_seconds) * SAMPLE_RATE_HZ)
-    try:
-        return config.padded_samples(wanted)
-    except ValueError as error:
-        raise OptionsError(f"data.clip_seconds: {error}") from None
 
 
 # --- the record ---

@@ -11,16 +11,19 @@ from naturelm_audio.train import checkpoints
 from naturelm_audio.train.build import scene_tokenizer, sounds_of, training_clips
 from naturelm_audio.train.collate import Collator
 from naturelm_audio.train.data import SAMPLE_RATE_HZ, ClipStore, SceneMaker
+from naturelm_audio.train.draws import Reader, clip_samples
 from naturelm_audio.train.heads import Heads
 from naturelm_audio.train.initial import initial_model
 from naturelm_audio.train.learner import Learner
 from naturelm_audio.train.questions import Asker, Sound
 from naturelm_audio.train.recipe import Recipe
+from naturelm_audio.train.rows import validation_rows
 from naturelm_audio.train.scene_options import ScenesOptions
 from naturelm_audio.train.scene_trainer import SceneTrainer
 from naturelm_audio.train.scene_validation import SceneValidation
 from naturelm_audio.train.scenes import SceneCollator, SceneDraws
 from naturelm_audio.train.teacher import Yamnet
+from naturelm_audio.train.validation import Judge, Judges, Validation
 
 __all__ = ["scene_trainer"]
 
@@ -46,27 +49,38 @@ def scene_trainer(recipe: Recipe, folder: Path) -> tuple[SceneTrainer, dict[str,
     learner = _learner(recipe, options, model, len(labels))
     collator = Collator(model.config, model.tokenizer, recipe.data.max_answer_tokens)
     judged = training_clips(options, "validation", max_unreadable_share=share)
-    validation = SceneValidation(judged, learner, labels, asks=options.questions > 0)
+    judges = _judges(recipe, collator, SceneValidation(judged, learner, labels, asks=options.questions > 0))
     trainer = SceneTrainer(
         recipe,
         learner,
         _draws(recipe, options, store, sounds, labels, model),
         SceneCollator(collator, len(labels), options.mask_probability),
-        validation or None,
+        Judges(judges) if judges else None,
         folder,
         options=options,
     )
     trainer.counts.unreadable |= store.unreadable
-    files = [options.manifest, *([options.teacher] if options.teacher else [])]
+    files = [options.manifest, *([options.teacher] if options.teacher else []), *recipe.data.valid]
     counts = {"clips": len(store), "labels": len(labels), "validation_clips": len(judged)}
     return trainer, {"files": files, "rows": counts}
+
+
+def _judges(recipe: Recipe, collator: Collator, curve: SceneValidation) -> list[Judge]:
+    """Return what the run is judged by: the curve's few figures, and the rows of annotation files."""
+    judges: list[Judge] = [curve] if curve else []
+    if recipe.data.valid:
+        rows = validation_rows(recipe.data)
+        samples = clip_samples(collator.config, recipe.data.clip_seconds)
+        reader = Reader(rows.audio_root, samples, rows.stored)
+        judges.append(Validation(rows.valid, reader, collator, recipe.validation, seed=recipe.seed))
+    return judges
 
 
 def _checked(recipe: Recipe) -> ScenesOptions:
     options = recipe.scenes
     if options is None:
         raise OptionsError("scenes: name a manifest")
-    if recipe.data.train or recipe.data.valid:
+    if recipe.data.train:
         raise OptionsError("data.train and scenes.manifest: learn from rows or from scenes, not from both")
     if recipe.run.distributed == "fsdp":
         raise OptionsError("run.distributed fsdp: scenes are learned from with ddp alone")

@@ -14,7 +14,8 @@ from naturelm_audio.train.learner import ANSWER, Learner
 from naturelm_audio.train.recipe import Recipe
 from naturelm_audio.train.scene_options import ScenesOptions
 from naturelm_audio.train.scenes import SceneCollator, SceneDraws
-from naturelm_audio.train.trainer import Judge, RunTrainer, keep_frozen_parts_still
+from naturelm_audio.train.trainer import RunTrainer, keep_frozen_parts_still
+from naturelm_audio.train.validation import Judge
 
 __all__ = ["SceneTrainer", "loss_weights"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import Tensor
 
 from naturelm_audio.model import NatureLMForConditionalGeneration, fbank
 from naturelm_audio.train import questions
@@ -43,8 +43,7 @@ class SceneValidation:
 
     def figures(
         self,
-        model: nn.Module,
-        plain: NatureLMForConditionalGeneration,
+        model: NatureLMForConditionalGeneration,
         *,
         rank: int = 0,
         world: int = 1,
@@ -60,7 +59,7 @@ class SceneValidation:
             with torch.no_grad(), autocast():
                 right = self._by_heads(places, batch_size)
             if self.asks:
-                right["listed"] = self._by_answers(plain, places, batch_size)
+                right["listed"] = self._by_answers(model, places, batch_size)
         finally:
             self.learner.train(was_training)
         shares = [right] if world == 1 else gather_object([right])
@@ -81,11 +80,11 @@ class SceneValidation:
         return right
 
     def _by_answers(
-        self, plain: NatureLMForConditionalGeneration, places: Sequence[int], batch_size: int
+        self, model: NatureLMForConditionalGeneration, places: Sequence[int], batch_size: int
     ) -> int:
         wording = questions.CLASSIFY.format(", ".join(questions.LABELS_19))
         waveforms = [self.evaluation.store.waveform(place) for place in places]
-        given = answers(plain, waveforms, [wording] * len(places), batch_size=batch_size)
+        given = answers(model, waveforms, [wording] * len(places), batch_size=batch_size)
         truths = self.evaluation.labels(places)
         return sum(said.lower() == truth.lower() for said, truth in zip(given, truths, strict=True))
 

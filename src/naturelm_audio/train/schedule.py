@@ -61,7 +61,9 @@ def make_optimiser(groups: list[dict[str, Any]], options: OptimiserOptions) -> O
     """
     groups = [group for group in groups if group["params"]]
     if options.name == "adamw":
-        return AdamW(groups, lr=options.learning_rate, betas=options.betas)
+        # Weights that are shared out among processes can't be updated in one call.
+        whole = [not hasattr(one, "full_tensor") for group in groups for one in group["params"]]
+        return AdamW(groups, lr=options.learning_rate, betas=options.betas, fused=all(whole))
     try:
         quantised = importlib.import_module("bitsandbytes.optim")
     except ImportError:

@@ -5,7 +5,8 @@ Done with torch alone, so that it is the same on GPUs and on CPUs, where Acceler
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,11 +18,11 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from naturelm_audio.model import NatureLMForConditionalGeneration
 
-__all__ = ["full_optimiser", "full_weights", "load_optimiser", "load_weights", "shard"]
+__all__ = ["full_optimiser", "full_weights", "gathered", "load_optimiser", "load_weights", "shard"]
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -33,6 +34,25 @@ def shard(model: NatureLMForConditionalGeneration, device: torch.device) -> None
     for layer in (*model.audio_tower.encoder.layers, *decoder.layers):
         fully_shard(layer)
     fully_shard(model)
+
+
+@contextlib.contextmanager
+def gathered(model: NatureLMForConditionalGeneration) -> Iterator[None]:
+    """Hold whole weights on every process as long as the block lasts; all enter and leave it together.
+
+    Within it parts of the model can be called alone, by each process as often as it likes: nothing is
+    gathered any more. It takes the memory of a model that is not shared out.
+    """
+    parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
+            part.set_reshard_after_forward(part is not model, recurse=False)
 
 
 def full_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ from naturelm_audio.train.manifest.seeding import digest
 from naturelm_audio.train.recipe import Recipe
 from naturelm_audio.train.resuming import Counts, ResumableTrainer
 from naturelm_audio.train.schedule import discard_gradients, make_optimiser, make_schedule, parameter_groups
-from naturelm_audio.train.validation import answer_losses
+from naturelm_audio.train.validation import Judge, answer_losses
 from naturelm_audio.train.yaml_options import closest
 
 __all__ = ["LOG", "RunTrainer", "TrainingError", "keep_frozen_parts_still"]
@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
 LAST = "last"
+FEWEST_STREAMED = 1000
+"""Of a stream, whose length isn't known, the share that can't be read is that of at least so many rows."""
 
 
 class TrainingError(NatureLMError):
@@ -49,19 +51,9 @@ class TrainingError(NatureLMError):
 
 
 class RowSource(Protocol):
-    """Samples to learn from; ``rows`` is how many different rows there are."""
+    """Samples to learn from; ``rows`` is how many different rows there are, 0 if that isn't known."""
 
     rows: int
-
-
-class Judge(Protocol):
-    """What a run is judged by."""
-
-    def figures(
-        self, model: nn.Module, plain: NatureLMForConditionalGeneration, **_: Any
-    ) -> dict[str, float]:
-        """Return figures by name, the same on every process."""
-        ...
 
 
 class RunTrainer(ResumableTrainer):
@@ -144,9 +136,13 @@ class RunTrainer(ResumableTrainer):
         self.clock.begin()
         batches = [next(epoch_iterator) for _ in range(num_batches)]
         for batch in batches:
-            self._note(take_unreadable(batch))
+            self.take(batch)
         tokens = torch.stack([self.answer_tokens(batch) for batch in batches]).sum()
         return batches, self.accelerator.gather(tokens.to(device)).sum()
+
+    def take(self, batch: dict[str, Any]) -> None:
+        """Take out what is not for the model: the list of rows that couldn't be read."""
+        self._note(take_unreadable(batch))
 
     def answer_tokens(self, batch: dict[str, Any]) -> Tensor:
         """Return how many tokens of answers a batch has."""
@@ -215,7 +211,9 @@ class RunTrainer(ResumableTrainer):
             if one.row not in self.counts.unreadable:
                 logger.warning("row %d is left out: %s", one.row, one.reason)
                 self.counts.unreadable[one.row] = one.reason
-        rows, share = self.draws.rows, self.recipe.data.max_unreadable_share
+        share = self.recipe.data.max_unreadable_share
+        seen = self.state.global_step * self.recipe.optimiser.batch_size
+        rows = self.draws.rows or max(seen, FEWEST_STREAMED)
         if len(self.counts.unreadable) > share * rows:
             listed = "; ".join(list(self.counts.unreadable.values())[:5])
             raise TrainingError(
@@ -250,13 +248,12 @@ class RunTrainer(ResumableTrainer):
             return {}
         with self.average.in_place() if self.average else contextlib.nullcontext():
             figures = self.validation.figures(
-                self.model_wrapped,
                 self.plain,
                 rank=self.args.process_index,
                 world=self.args.world_size,
                 batch_size=self.recipe.optimiser.rows_at_once,
-                answers=not self.sharded,  # the pieces that generating calls have gathered no weights
                 autocast=self.accelerator.autocast,
+                gathered=partial(sharding.gathered, self.plain) if self.sharded else contextlib.nullcontext,
             )
         named = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(dict(named))
@@ -306,7 +303,8 @@ class RunTrainer(ResumableTrainer):
         if self.counts.unreadable:
             logs["unreadable_rows"] = len(self.counts.unreadable)
         logs.pop("total_flos", None)
-        logs["passes"] = self.state.global_step * self.recipe.optimiser.batch_size / self.draws.rows
+        if self.draws.rows:
+            logs["passes"] = self.state.global_step * self.recipe.optimiser.batch_size / self.draws.rows
         super().log(logs, start_time)
         self.state.log_history.clear()  # the file has it; a checkpoint of a long run would be mostly this
         if self.is_world_process_zero():

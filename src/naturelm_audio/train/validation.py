@@ -11,7 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate.utils import gather_object
@@ -31,7 +31,7 @@ from naturelm_audio.train.manifest.seeding import digest
 from naturelm_audio.train.recipe import ValidationOptions
 from naturelm_audio.train.scoring import Scored, answer_figures, loss_figures
 
-__all__ = ["Validation", "answer_losses", "chosen_rows"]
+__all__ = ["Judge", "Judges", "Validation", "answer_losses", "chosen_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,32 @@ def answer_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tenso
     return each.sum(dim=1), counted.sum(dim=1), hits.sum(dim=1)
 
 
+class Judge(Protocol):
+    """What a run is judged by."""
+
+    def figures(self, model: NatureLMForConditionalGeneration, **_: Any) -> dict[str, float]:
+        """Return figures by name, the same on every process."""
+        ...
+
+
+class Judges:
+    """Several, one after the other.
+
+    Args:
+        judges: none of them has a figure of another's name.
+    """
+
+    def __init__(self, judges: Sequence[Judge]) -> None:
+        self.judges = tuple(judges)
+
+    def figures(self, model: NatureLMForConditionalGeneration, **settings: Any) -> dict[str, float]:
+        """Return the figures of all."""
+        found: dict[str, float] = {}
+        for judge in self.judges:
+            found |= judge.figures(model, **settings)
+        return found
+
+
 class Validation:
     """Rows to validate on.
 
@@ -93,41 +119,43 @@ class Validation:
 
     def figures(
         self,
-        model: torch.nn.Module,
-        plain: NatureLMForConditionalGeneration,
+        model: NatureLMForConditionalGeneration,
         *,
         rank: int = 0,
         world: int = 1,
         batch_size: int = 8,
-        answers: bool = True,
         autocast: Any = contextlib.nullcontext,
+        gathered: Any = contextlib.nullcontext,
     ) -> dict[str, float]:
         """Return figures by name, the same on every process.
 
         Args:
-            model: what ``forward`` is called on; every process calls it equally often.
-            plain: the same without wrappers, for generating.
+            model: without wrappers; every process calls its ``forward`` equally often.
             rank: of this process.
             world: number of processes.
             batch_size: rows at once.
-            answers: whether answers are generated at all.
             autocast: a function that gives the context for the precision of training.
+            gathered: one that gives the context in which parts of the model can be called, each process in a
+                rhythm of its own.
         """
-        was_training = plain.training
+        was_training = model.training
         model.eval()
         try:
             with torch.no_grad(), autocast():
                 rows = list(self._scored(model, rank, world, batch_size))
-                if answers:
-                    rows = self._with_answers(plain, rows, batch_size)
+                if self.answered:
+                    with gathered():
+                        rows = self._with_answers(model, rows, batch_size)
         finally:
             model.train(was_training)
         # Every process has as many rows, the last ones perhaps twice: one of each counts.
         gathered = rows if world == 1 else gather_object(rows)
         unique = list({row.row: row for row in gathered if row.row >= 0}.values())
-        return loss_figures(unique) | (answer_figures(unique) if answers else {})
+        return loss_figures(unique) | answer_figures(unique)
 
-    def _scored(self, model: torch.nn.Module, rank: int, world: int, batch_size: int) -> Iterator[Scored]:
+    def _scored(
+        self, model: NatureLMForConditionalGeneration, rank: int, world: int, batch_size: int
+    ) -> Iterator[Scored]:
         device = next(model.parameters()).device
         for batch in self._batches(rank, world, batch_size):
             tensors = self.collator(batch)

@@ -32,15 +32,18 @@ LAYERS = [
     "train.heads train.synthetic train.tokenizer train.build train.evaluate",
     "train.yaml_options train.recipe train.stored train.rows train.augmentation train.draws train.collate",
     "train.initial train.schedule train.scoring train.validation train.checkpoints train.sharding",
-    "train.arguments train.averaging train.callbacks train.resuming train.trainer",
-    "train.learner train.scenes train.scene_validation train.scene_trainer train.scene_runs",
+    "train.arguments train.averaging train.callbacks train.resuming train.trainer train.streamed",
+    "train.stream_trainer train.learner train.scenes train.scene_validation train.scene_trainer",
+    "train.scene_runs",
     "train.running train.compare train.finetune train.commands_train train.commands",
+    "calibrating calibration_report calibrate_command",
     "beans_build.* beans_build_command spectrograms embeddings.* review.* embed_command clips_command",
     "convert_command web.* web_command cluster serve cli __main__",
 ]
 ORDER = [name for layer in LAYERS for name in layer.split()]
 # They import in functions, so that help is quick.
 COMMANDS = {
+    "calibrate_command",
     "convert_command",
     "cli",
     "scoring_command",
@@ -67,6 +70,7 @@ LIGHT = {
     "cli",
     "__main__",
 }
+LIGHT |= {"calibrate_command"}
 LIGHT |= {f"options.{name}" for name in ("checks", "names", "generation", "infer", "run_config")}
 LIGHT |= {"recorder_names", "metadata_command", "report_command", "web_command"}
 LIGHT |= {"beans_build_command", "beans_command", "clips_command", "embed_command"}

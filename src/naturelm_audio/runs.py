@@ -103,7 +103,8 @@ def run_infer(options: InferOptions, load: Callable[[InferOptions], Pipeline]) -
     notes.check(recordings)
     outputs = RunOutputs(options, [recording.name for recording in recordings])
     outputs.check({recording.path.resolve() for recording in recordings})
-    settings = options.settings() | {"ranking": None if listed is None else listed.settings()}
+    ranking = None if listed is None else listed.settings()
+    settings = options.settings() | {"ranking": ranking, "recorders": notes.settings}
     journal = Journal.open(options.rows_path, mode=options.output_mode, settings=settings, about=about_run())
     rows_before = journal.row_count
     try:
@@ -149,7 +150,6 @@ def _answer(
 ) -> None:
     """Append the rows that are not on file yet."""
     _note_model(journal, pipeline)
-    journal.confirm("recorders", notes.settings)
     if listed is not None:
         journal.note(labels=list(listed.texts))
     plan = dataclasses.replace(plan, model_max_seconds=pipeline.model.config.max_clip_seconds)

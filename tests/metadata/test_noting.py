@@ -84,4 +84,5 @@ def test_settings_tell_tables_apart_by_content(tmp_path):
     first = FieldNotes(table=table).settings
     table.write_text("audio_path\na.wav\n")
     assert FieldNotes(table=table).settings != first
-    assert FieldNotes().settings == {"recorder": "auto", "time_zone": None, "metadata": None}
+    assert FieldNotes(time_zone="UTC").settings == {"recorder": "auto", "time_zone": "UTC", "metadata": None}
+    assert FieldNotes().settings is None

@@ -32,6 +32,8 @@ class FieldNotes:
         table: the user's own CSV, see :func:`read_known_table`.
         now: the present, for the check of clocks.
 
+    ``settings`` are JSON values that tell two runs apart: the table by its content, None if nothing is given.
+
     Raises:
         OptionsError: no such recorder or zone, or a table that can't be used.
     """
@@ -52,7 +54,9 @@ class FieldNotes:
         self._current: tuple[str, RecordingMetadata] | None = None
         self._doubts: Counter[str] = Counter()
         digest = hashlib.sha256(table.read_bytes()).hexdigest()[:12] if table else None
-        self.settings: dict[str, Any] = {"recorder": recorder, "time_zone": time_zone, "metadata": digest}
+        given = {"recorder": recorder, "time_zone": time_zone, "metadata": digest}
+        default = {"recorder": "auto", "time_zone": None, "metadata": None}
+        self.settings: dict[str, Any] | None = None if given == default else given
 
     def check(self, recordings: Iterable[Recording]) -> None:
         """Look each recording up in the user's table, and say which of its rows fit none.

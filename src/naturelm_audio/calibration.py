@@ -1,7 +1,7 @@
 """How well scores say how often they are right: temperature, reliability, and the file that keeps them.
 
 Pure arithmetic on log-likelihoods, and one small JSON file. Sources: Guo et al. (2017), "On Calibration of
-Modern Neural Networks"; Wilson (1927) for intervals of shares; DeLong's variance is left to the bootstrap.
+Modern Neural Networks"; Wilson (1927) for intervals of shares, the bootstrap for others.
 """
 
 from __future__ import annotations
@@ -40,44 +40,59 @@ Bools = npt.NDArray[np.bool_]
 BINS = 10
 SCHEMA_VERSION = 1
 SMALLEST, LARGEST = 0.01, 100.0  # temperatures; beyond, all of it goes to one label, or all get the same
+GRID = 93  # points over that range, each a tenth above the one before
 RESAMPLES = 2000
+DRAWN_AT_MOST = 20_000_000  # rows of all resamples together, so that large tables don't take minutes
 CERTAIN = 1.959964  # standard deviations of a 95 % interval
 
 
-def fit_temperature(log_likelihoods: Sequence[Floats], right: Sequence[int]) -> float:
-    """The temperature under which the right labels are likeliest, between 0.01 and 100.
+def fit_temperature(
+    log_likelihoods: Sequence[Floats], places: Sequence[int], *, refuted: Sequence[bool] | None = None
+) -> float:
+    """The temperature under which what is known of the rows is likeliest, between 0.01 and 100.
 
-    The loss has one minimum in 1 / temperature (it is convex there), so a golden-section search finds it, the
-    same for any order of the rows.
+    The same for any order of the rows.
 
     Args:
         log_likelihoods: one array (labels,) for each row; lists may differ between rows.
-        right: place of the right label of each row.
+        places: place of each row's right label.
+        refuted: where True, the label at that place is known to be wrong instead.
 
     Raises:
         ValueError: no rows.
     """
     if not log_likelihoods:
         raise ValueError("no rows to fit a temperature to")
-    rows = [np.asarray(row, dtype=np.float64) for row in log_likelihoods]
+    wrong = refuted or [False] * len(log_likelihoods)
+    rows = [
+        (np.asarray(row, dtype=np.float64), np.asarray([place]))
+        for row, place in zip(log_likelihoods, places, strict=True)
+    ]
+    known = [
+        # Of a refuted label all others together are right.
+        (row, np.delete(np.arange(len(row)), place) if is_wrong else place)
+        for (row, place), is_wrong in zip(rows, wrong, strict=True)
+    ]
 
     def loss(log_temperature: float) -> float:
         scale = math.exp(-log_temperature)
-        gains = (
-            float(row[place] * scale - np.logaddexp.reduce(row * scale))
-            for row, place in zip(rows, right, strict=True)
+        return -math.fsum(
+            float(np.logaddexp.reduce(row[right] * scale) - np.logaddexp.reduce(row * scale))
+            for row, right in known
         )
-        return -math.fsum(gains)
 
-    return math.exp(_lowest(loss, math.log(SMALLEST), math.log(LARGEST)))
+    # With refuted labels the loss may have several minima: the lowest of a grid, then the bottom beside it.
+    grid = np.linspace(math.log(SMALLEST), math.log(LARGEST), GRID)
+    lowest = int(np.argmin([loss(float(point)) for point in grid]))
+    return math.exp(_lowest(loss, float(grid[max(lowest - 1, 0)]), float(grid[min(lowest + 1, GRID - 1)])))
 
 
 def _lowest(loss: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one minimum is lowest."""
+    """Where a function with one minimum is lowest, by golden sections."""
     golden = (math.sqrt(5) - 1) / 2
     left, right = high - golden * (high - low), low + golden * (high - low)
     at_left, at_right = loss(left), loss(right)
-    while high - low > 1e-6:
+    while high - low > 1e-5:
         if at_left <= at_right:
             high, right, at_right = right, left, at_left
             left = high - golden * (high - low)
@@ -134,7 +149,7 @@ def reliability(
         raise ValueError("no rows")
     draws = np.random.default_rng(seed)
     errors, areas = [], []
-    for _ in range(RESAMPLES):
+    for _ in range(min(RESAMPLES, max(DRAWN_AT_MOST // len(sure), 100))):
         taken = draws.integers(0, len(sure), len(sure))
         errors.append(calibration_error(sure[taken], hits[taken], bins=bins))
         areas.append(area_under_curve(sure[taken], hits[taken]))

@@ -20,6 +20,7 @@ import click
 
 from naturelm_audio.beans_build_command import beans_build
 from naturelm_audio.beans_command import beans
+from naturelm_audio.calibrate_command import calibrate
 from naturelm_audio.clips_command import clips
 from naturelm_audio.convert_command import convert
 from naturelm_audio.embed_command import embed, search
@@ -222,6 +223,7 @@ def infer(cfg_path: str | None, verbose: int, **given: Any) -> int:
 
 
 for _command in (
+    calibrate,
     convert,
     score,
     metadata,

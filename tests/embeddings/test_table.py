@@ -248,7 +248,7 @@ def test_places_where_no_table_can_be(tmp_path):
 
 def test_parquet_needs_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
-    with pytest.raises(MissingExtraError, match="Parquet"):
+    with pytest.raises(MissingExtraError, match="A table in Parquet needs"):
         open_writer(tmp_path / "t", file_format="parquet")
     assert not (tmp_path / "t").exists()
 

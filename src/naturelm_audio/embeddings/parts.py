@@ -238,5 +238,5 @@ def require_pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise MissingExtraError("parquet", "a table in Parquet") from None
+        raise MissingExtraError("parquet", "A table in Parquet") from None
     return pyarrow.parquet

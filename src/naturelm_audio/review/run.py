@@ -263,11 +263,14 @@ def _common_root(clips: Sequence[ReviewClip], locate: Callable[[str], Path]) -> 
 
 def _commands(root: Path | None) -> list[str]:
     where = shlex.quote(str(root.absolute())) if root is not None else "FOLDER-OF-RECORDINGS"
-    return [f"naturelm finetune --data marks.csv --audio-root {where} --output my-model"]
+    return [
+        f"naturelm finetune --data marks.csv --audio-root {where} --output my-model",
+        f"naturelm calibrate marks.csv --audio-root {where} --output calibration.json",
+    ]
 
 
 def _require_pillow() -> None:
     try:
         import PIL  # noqa: F401
     except ImportError:
-        raise MissingExtraError("web", "Drawing spectrograms") from None
+        raise MissingExtraError("review", "Drawing spectrograms") from None

@@ -74,7 +74,7 @@ local-benchmark: $(STAMP_DEV) ## build the benchmark of ../shared, run naturelm-
 	@sed '/^<!-- Everything below/q' docs/local-benchmark.md > $(LOCAL)-answers/page.md
 	@echo >> $(LOCAL)-answers/page.md
 	@sed -e '/_plot\.png)$$/d' -e 's/^#/##/' $(LOCAL)-answers/naturelm-tiny_metrics_report.md >> $(LOCAL)-answers/page.md
-	@cp $(LOCAL)-answers/page.md docs/local-benchmark.md
+	@cat -s $(LOCAL)-answers/page.md > docs/local-benchmark.md
 
 lock: ## rewrite constraints.txt: the newest of everything that fits together
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner
 from small_zoo import write_tone
 
-from naturelm_audio.beans_build.options import BuildOptions
+from naturelm_audio.beans_build.options import BuildOptions, Rule
 from naturelm_audio.beans_build_command import beans_build
+from naturelm_audio.beans_command import beans
 from naturelm_audio.errors import OptionsError
 from naturelm_audio.train import questions
+from naturelm_audio.train.commands import compile_command
 from naturelm_audio.train.yaml_options import stages_from_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -93,3 +96,33 @@ def test_the_settings_here_ask_what_the_tiny_model_learned():
     assert by_name["right-whale"].prompt == questions.DETECT[0]
     assert by_name["open-sounds"].prompt == questions.SOUND_NAME[0]
     assert by_name["open-animals"].prompt == questions.SPECIES_NAME[0]
+
+
+def test_beans_runs_what_is_built(table, tmp_path, toy_model_dir):
+    assert run(table, "-o", tmp_path / "birds", "--component", "labels").exception is None
+    given = ("--data-path", tmp_path / "birds", "--output-path", tmp_path / "answers.jsonl", "--limit", 2)
+    cheap = ("--model", toy_model_dir, "--device", "cpu", "--num-beams", 1, "--max-new-tokens", 2)
+    result = CliRunner().invoke(beans, [str(one) for one in (*given, *cheap)], standalone_mode=False)
+    assert result.exception is None
+    rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [row["label"] for row in rows] == ["wren", "robin"]
+    report = (tmp_path / "answers_metrics_report.md").read_text()
+    assert "on birds" in report.splitlines()[0]
+
+
+def test_the_page_names_every_rule_and_option():
+    page = (ROOT / "docs" / "local-benchmark.md").read_text(encoding="utf-8")
+    assert [rule for rule in get_args(Rule) if f"`{rule}`" not in page] == []
+    known = {
+        option
+        for command in (beans_build, beans, compile_command)
+        for one in command.params
+        for option in one.opts
+    }
+    named = {
+        word
+        for part in page.split("`")
+        for word in part.split()
+        if word.startswith("--") and word[2:3].isalpha()
+    }
+    assert named <= known

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from naturelm_audio.beans.dataset import open_rows
+from naturelm_audio.beans.selection import Selection, question
+from naturelm_audio.beans.sounds import waveform
 from naturelm_audio.beans_build.build import build_benchmark
 from naturelm_audio.beans_build.options import ComponentOptions
 from naturelm_audio.beans_build.planned import Built
@@ -14,6 +17,7 @@ from naturelm_audio.components import benchmark_of
 from naturelm_audio.errors import LabelError, OptionsError
 from naturelm_audio.predictions import Prediction
 from naturelm_audio.scoring import ScoreOptions, score
+from naturelm_audio.train.manifest.mixing import load_clips
 from naturelm_audio.train.manifest.problems import ManifestError
 
 RULES = [
@@ -195,3 +199,23 @@ def test_an_unseen_taxon_that_was_trained_on_is_left_out(two_finches, options, t
         build_benchmark(options(two_finches, unseen, overwrite=True, **fields))
     with pytest.raises(ManifestError, match="training has what is held out"):
         build_benchmark(options(two_finches, unseen, overwrite=True, on_leak="refuse", **fields))
+
+
+# --- what the benchmark's own reader makes of it -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_the_benchmarks_reader_reads_what_is_built(two_finches, options, tmp_path, form):
+    rules = ("labels", *RULES[-3:], "captioning")
+    built = build_benchmark(options(two_finches, *rules, format=form, rows_per_shard=9))
+    planned = [(one, row) for one in built.components for row in one.rows]
+    benchmark = benchmark_of(tmp_path / "built")
+    rows = list(open_rows(tmp_path / "built").rows(Selection(benchmark)))
+    assert len(rows) == len(planned)
+    for row, (component, expected) in zip(rows, planned, strict=True):
+        assert row.fault is None
+        assert (row.dataset_name, row.id, row.label) == (component.name, expected.id, expected.text)
+        heard = waveform(row.sound, 2.0, folder=tmp_path)
+        (clip,) = load_clips(expected, tmp_path)
+        np.testing.assert_array_equal(heard[: len(clip)], clip[: len(heard)])
+        assert question(row, benchmark.find(row.dataset_name)).endswith(expected.prompt)

@@ -10,9 +10,9 @@ from naturelm_audio.beans_build.options import ComponentOptions
 from naturelm_audio.beans_build.planned import Heard, LeftOut, PlannedComponent, planned_row
 from naturelm_audio.beans_build.rules import detection_prompt
 from naturelm_audio.errors import AudioError, LabelError
+from naturelm_audio.labels import NONE
 from naturelm_audio.train.manifest.labelled import Labelled, Span
 from naturelm_audio.train.manifest.soundscapes import count_events
-from naturelm_audio.train.questions import NONE
 from naturelm_audio.windows import WindowPlan
 
 __all__ = ["detection"]

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from naturelm_audio.beans_build.options import FORMS, ComponentOptions
 from naturelm_audio.beans_build.planned import Heard, LeftOut, PlannedComponent, list_prompt, planned_row
 from naturelm_audio.errors import LabelError
+from naturelm_audio.labels import NONE
 from naturelm_audio.train.manifest.labelled import Labelled
 from naturelm_audio.train.manifest.seeding import digest
 from naturelm_audio.train.manifest.tasks import FAMILIES, Asked, Pools
 from naturelm_audio.train.manifest.taxonomy import Candidates
 from naturelm_audio.train.manifest.wordings import WORDINGS
-from naturelm_audio.train.questions import NONE
 
 __all__ = [
     "MOST_LISTED",

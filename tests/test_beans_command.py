@@ -60,7 +60,9 @@ def test_from_rows_to_scores_report_and_plot(zoo, toy_model_dir, predictions, tm
     found = lines(predictions)
     assert len(found) == 10
     assert len(found[0]["log_likelihoods"]) == 2
-    assert sorted(found[0]["best_labels"]) == ["Cat", "Hen"]
+    assert sorted(one["label"] for one in found[0]["labels"]) == ["Cat", "Hen"]
+    assert sum(one["score"] for one in found[0]["labels"]) == pytest.approx(1, abs=2e-4)
+    assert found[0]["labels"][0]["score"] >= 0.5
     assert "log_likelihoods" not in found[9]
     metrics = json.loads((tmp_path / "p_metrics.json").read_text())
     assert list(metrics) == ["zoo-cmn", "zoo-open", "zoo-cap"]

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from naturelm_audio import metrics
+from naturelm_audio.calibration import calibration_error, fit_temperature
 from naturelm_audio.components import Benchmark, Component
 from naturelm_audio.detections import label_table
 from naturelm_audio.labels import is_none
@@ -26,8 +27,7 @@ __all__ = ["Ranking", "Rankings", "rank", "read_rankings"]
 
 Floats = npt.NDArray[np.float64]
 DEPTHS = (1, 3, 5)  # of top-k
-BINS = 15  # of the calibration error
-TEMPERATURES = np.geomspace(0.05, 20.0, 241)
+LEAST_ROWS = 4  # for a temperature
 KEY = "log_likelihoods"
 
 
@@ -129,7 +129,7 @@ def rank(component: Component, gold: Sequence[str], scores: Floats) -> Ranking |
     if not with_label.any():
         return None
     # Answers that exclude each other: their probabilities can be compared between rows.
-    likely = probabilities(scores)[:, named]
+    likely = _softmax(scores)[:, named]
     classes = np.flatnonzero(truth.any(axis=0))
     precision = [metrics.average_precision(truth[:, place], likely[:, place]) for place in classes]
     right = _right_at(truth[with_label], scores[with_label][:, named])
@@ -157,44 +157,27 @@ def _calibration(truth: npt.NDArray[np.bool_], scores: Floats) -> dict[str, floa
 
     Each half of the rows gets the temperature that fits the other half, so nothing is fitted to itself.
     """
-    halves = (np.arange(len(scores)) % 2).astype(bool)
-    if len(scores) < 4:
+    if len(scores) < LEAST_ROWS:
         return {}
-    fitted = [_temperature(truth[half], scores[half]) for half in (halves, ~halves)]
+    right = truth.argmax(axis=1)
+    odd = np.zeros(len(scores), dtype=bool)
+    odd[np.lexsort(scores.T)[1::2]] = True  # by what is in the rows, not by where they are in the file
+    fitted = [fit_temperature(list(scores[half]), right[half].tolist()) for half in (odd, ~odd)]
     after = np.empty_like(scores)
-    after[~halves] = probabilities(scores[~halves], temperature=fitted[0])
-    after[halves] = probabilities(scores[halves], temperature=fitted[1])
+    after[~odd], after[odd] = _softmax(scores[~odd] / fitted[0]), _softmax(scores[odd] / fitted[1])
     return {
-        "calibration_error": _calibration_error(truth, probabilities(scores)),
-        "calibration_error_fitted": _calibration_error(truth, after),
+        "calibration_error": _error(truth, _softmax(scores)),
+        "calibration_error_fitted": _error(truth, after),
         "temperature": float(np.sqrt(fitted[0] * fitted[1])),
     }
 
 
-def probabilities(scores: Floats, temperature: float = 1.0) -> Floats:
-    scaled = scores / temperature
-    raised = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
-
-
-def _temperature(truth: npt.NDArray[np.bool_], scores: Floats) -> float:
-    """The temperature under which the right labels are likeliest."""
-    losses = []
-    for temperature in TEMPERATURES:
-        right = np.where(truth, probabilities(scores, temperature=float(temperature)), 0.0).sum(axis=1)
-        losses.append(-np.log(np.maximum(right, 1e-300)).mean())
-    return float(TEMPERATURES[int(np.argmin(losses))])
-
-
-def _calibration_error(truth: npt.NDArray[np.bool_], likely: Floats) -> float:
-    """Mean difference between the first label's probability and how often it is right, over equal bins."""
+def _error(truth: npt.NDArray[np.bool_], likely: Floats) -> float:
     first = likely.argmax(axis=1)
-    confidence = likely.max(axis=1)
-    right = truth[np.arange(len(truth)), first]
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = [
-        abs(float(right[bins == one].mean()) - float(confidence[bins == one].mean()))
-        * float((bins == one).mean())
-        for one in np.unique(bins)
-    ]
-    return float(np.sum(gaps))
+    return calibration_error(likely.max(axis=1), truth[np.arange(len(truth)), first])
+
+
+def _softmax(scores: Floats) -> Floats:
+    """Probabilities over the list, without the model's library that :mod:`naturelm_audio.score` needs."""
+    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return raised / raised.sum(axis=1, keepdims=True)

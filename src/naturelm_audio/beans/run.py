@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from naturelm_audio.beans.dataset import DatasetError, HubRows, LocalRows, Row, open_rows
@@ -26,7 +27,9 @@ from naturelm_audio.components import Benchmark, Component, benchmark_of, read_b
 from naturelm_audio.errors import AudioError, NatureLMError, OptionsError
 from naturelm_audio.matching import strict_labels
 from naturelm_audio.prompts import without_audio
+from naturelm_audio.records import Label
 from naturelm_audio.runs import RunStoppedError, about_run
+from naturelm_audio.score import probabilities
 
 __all__ = ["BeansSummary", "Loader", "find_benchmark", "run_beans"]
 
@@ -35,6 +38,7 @@ LABELS_SHOWN = 5  # of a ranking, in a row
 LOG_DECIMALS = 5
 Loader = Callable[[BeansOptions, "Rows", Sequence[Component]], Model]
 Rows = LocalRows | HubRows
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -237,13 +241,14 @@ class _Run:
         row["error"] = outcome.error
         return {name: value for name, value in row.items() if value is not None}
 
-    def _ranking(self, component: Component, scores: Any) -> dict[str, Any]:
+    def _ranking(self, component: Component, scores: Floats) -> dict[str, Any]:
         if component.name not in self._labels:
             self._labels[component.name] = strict_labels(component).labels
         labels = self._labels[component.name]
+        likely = probabilities(scores)
         best = np.argsort(-scores, kind="stable")[:LABELS_SHOWN]
         return {
-            "best_labels": [labels[place] for place in best],
+            "labels": [Label(label=labels[place], score=likely[place]).to_mapping() for place in best],
             "log_likelihoods": [round(float(score), LOG_DECIMALS) for score in scores],
         }
 

@@ -11,7 +11,7 @@ from format_rows import DATASET, NAME, documented, row, write_rows
 
 from naturelm_audio import cli
 from naturelm_audio.convert_command import NEEDS, read_species
-from naturelm_audio.errors import OptionsError
+from naturelm_audio.errors import LabelError
 from naturelm_audio.format_names import OUTPUT_FORMATS, split_formats
 
 Run = Callable[..., tuple[int, str]]
@@ -82,7 +82,7 @@ def test_a_file_without_rows_is_refused(convert: Run):
         (["--format", "audacity", "--combined"], "--combined has no effect on audacity"),
         (["--format", "csv", "--min-confidence", "2"], "--min-confidence must be from 0 to 1"),
         (["--format", "raven", "--top-k", "0"], "--top-k must be at least 1"),
-        (["--format", "csv", "--species", "nowhere.txt"], "--species nowhere.txt: can't be read"),
+        (["--format", "csv", "--species", "nowhere.txt"], "nowhere.txt: can't be read"),
         (["--format", "official", "--nominal-end"], "--nominal-end needs the length of the windows"),
         (["--format", "csv", "--time-zone", "Moon"], "Moon"),
         (["--format", "camtrap-dp"], "camtrap-dp needs --dataset: contributors"),
@@ -106,24 +106,19 @@ def test_options_reach_the_files(convert: Run):
     write_rows(Path("results.jsonl"), rows)
     words = ("--merge", "--min-confidence", 0.5, "--paths-as", "E:\\x", "--combined", "--frequency-lines")
     convert("--format", "birdnet,kaleidoscope,audacity", *words)
-    assert (
-        Path("results/combined.results.csv")
-        .read_text()
-        .splitlines()[1]
-        .startswith("0.0,25.0,wren,wren,0.9000")
-    )
+    assert "\n0.0,25.0,wren,wren,0.9000," in Path("results/combined.results.csv").read_text()
     assert "E:\\x,site1,S4A01" in Path("results/combined.kaleidoscope.csv").read_text()
     labels = Path("results/site1/S4A01_20240501_040000.labels.txt").read_text()
     assert labels == "0.000000\t25.000000\twren (0.90)\n\\\t0.000000\t8000.000000\n"
 
 
 def test_a_list_of_species_keeps_those_by_any_of_their_names(convert: Run, tmp_path: Path):
-    (tmp_path / "list.txt").write_text("\ufeffTroglodytes troglodytes_Zaunkönig\r\n\r\nGREAT TIT\n")
-    assert read_species(tmp_path / "list.txt") >= {"troglodytes troglodytes", "zaunkönig", "great tit"}
+    (tmp_path / "list.txt").write_text("\ufeffTroglodytes TROGLODYTES_Zaunko\u0308nig\r\n\r\n")
+    assert read_species(tmp_path / "list.txt") == {"troglodytes troglodytes", "zaunk\u00f6nig"}
     convert("--format", "csv,audacity", "--species", "list.txt")
     assert Path("results/combined.csv").read_text().count("\n") == 2
     (tmp_path / "empty.txt").write_text("\n")
-    with pytest.raises(OptionsError, match="is empty"):
+    with pytest.raises(LabelError, match="has no labels"):
         read_species(tmp_path / "empty.txt")
 
 

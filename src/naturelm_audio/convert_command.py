@@ -57,7 +57,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--combined", is_flag=True, help="One file for all recordings.")
 @click.option("--merge", is_flag=True, help="Join equal answers of windows that touch or overlap.")
 @click.option("--min-confidence", type=float, help="Leave out what has a lower score.")
-@click.option("--species", type=_PATH, help="Text file, a label or name per line: leave out all others.")
+@click.option("--species", type=_PATH, help="List as for `infer --labels`: leave out all others.")
 @click.option("--top-k", type=int, help="Labels taken of a ranking.  [1]")
 @click.option("--split-answers", is_flag=True, help="Cut answers without labels at their commas.")
 @click.option("--keep-none", is_flag=True, help='Annotate the answer "None" too.')
@@ -139,19 +139,16 @@ def _options(results: Path, given: Mapping[str, Any]) -> Any:
 
 
 def read_species(path: Path) -> frozenset[str]:
-    """Return the names of a list, in lower case; ``Scientific name_Common name`` stands for either.
+    """Return all names of a list of labels, as they are compared.
 
     Raises:
-        OptionsError: the file can't be read, or has no name.
+        LabelError: the file can't be read, or has no label.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionsError(f"--species {path}: can't be read: {error}") from None
-    names = {name.strip().casefold() for line in lines for name in (line, *line.split("_", 1))}
-    if not names - {""}:
-        raise OptionsError(f"--species {path}: is empty: write a label or name on each line")
-    return frozenset(names - {""})
+    from naturelm_audio.formats.annotations import compared
+    from naturelm_audio.label_lists import read_labels
+
+    names = (value for label in read_labels(path) for value in label.to_mapping().values())
+    return frozenset(compared(name) for name in names)
 
 
 def _window_seconds(results: Path) -> float:

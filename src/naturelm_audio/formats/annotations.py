@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from naturelm_audio.formats.choices import FormatOptions
 from naturelm_audio.labels import is_none
 from naturelm_audio.records import Answer, Label
 
-__all__ = ["Annotation", "Merger", "annotations_of", "band_hz", "best_score", "keeps_row"]
+__all__ = ["Annotation", "Merger", "annotations_of", "band_hz", "best_score", "compared", "keeps_row"]
 
 MODEL_HIGHEST_HZ = 8_000.0
 """What the model hears at its own rate, at normal speed."""
@@ -114,7 +115,13 @@ def _is_wanted(label: Label, score: float | None, options: FormatOptions) -> boo
 
 def _is_named(label: Label, species: frozenset[str]) -> bool:
     names = (label.label, label.scientific_name, label.common_name, label.code)
-    return any(name and name.strip().casefold() in species for name in names)
+    return any(name and compared(name) in species for name in names)
+
+
+@lru_cache(maxsize=4096)
+def compared(name: str) -> str:
+    """Return a name as lists of species are compared: in lower case, however it is composed."""
+    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 def keeps_row(answer: Answer, options: FormatOptions) -> bool:

@@ -122,9 +122,9 @@ class CamtrapWriter(AnnotationWriter):
         together: dict[tuple[str, ...], list[str]] = {}
         for lack, names in found.items():
             together.setdefault(tuple(names), []).append(lack)
-        for names, kinds in together.items():
-            more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-            named = ", ".join(names[:NAMED_AT_MOST])
+        for those, kinds in together.items():
+            more = f" and {len(those) - NAMED_AT_MOST} more" if len(those) > NAMED_AT_MOST else ""
+            named = ", ".join(those[:NAMED_AT_MOST])
             lacks.append(f"{' and '.join(kinds)} of {named}{more} (`naturelm convert --metadata table.csv`)")
         return lacks
 

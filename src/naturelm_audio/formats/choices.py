@@ -22,7 +22,7 @@ class FormatOptions:
         min_confidence: leave out what has a lower score; what has no score stays.
         top_k: best labels taken of a ranking; all labels of an answer that names several are always taken.
         split_answers: an answer without labels is cut at its commas.
-        species: labels or names to keep, in any case; None keeps all.
+        species: names to keep, as ``annotations.compared`` gives them; None keeps all.
         long: CSV with one row per label.
         byte_order_mark: CSV begins with one, for spreadsheets that guess encodings.
         spreadsheet_safe: CSV text that begins like a formula gets an apostrophe.

@@ -99,7 +99,8 @@ def _schema(arrow: Any) -> Any:
 
 def _columns(rows: list[Answer]) -> dict[str, list[Any]]:
     """Return the values of each column."""
-    columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in ANSWER_KEYS}
+    values = [vars(row) for row in rows]
+    columns: dict[str, list[Any]] = {name: [row[name] for row in values] for name in ANSWER_KEYS}
     columns["labels"] = [row.labels and [vars(label) for label in row.labels] for row in rows]
     columns["channel"] = [None if value is None else str(value) for value in columns["channel"]]
     offsets: list[int | None] = [None] * len(rows)

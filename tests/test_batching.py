@@ -159,3 +159,21 @@ def test_who_waits_when_it_closes_is_told(model):
             waiting.result(60)
     with pytest.raises(QueueClosedError):
         queue.answer(one, GREEDY)
+
+
+def test_rankings_of_several_callers_are_those_without_a_queue(toy_model):
+    clips = [Clip(toys.waveform(12.5, seed), name=f"{seed}") for seed in range(3)]
+    labels = ["wren", "robin", "a wren or a robin"]
+
+    def rank(pipeline, clip):
+        return [answer.to_json() for answer in pipeline.ask(clip, "Which?", labels=labels)]
+
+    alone = Pipeline(toy_model, GREEDY)
+    expected = [rank(alone, clip) for clip in clips]
+    queue = BatchingQueue(Generator(toy_model, GREEDY, batch_size=3))
+    shared = [Pipeline(toy_model, GREEDY) for _ in clips]
+    for pipeline in shared:
+        pipeline.generator = queue.generator(GREEDY)
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(rank, shared, clips)) == expected
+    queue.close()

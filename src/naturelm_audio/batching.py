@@ -205,3 +205,7 @@ class QueuedGenerator(Generator):
     def answer(self, requests: Sequence[Request], options: GenerateOptions | None = None) -> list[Generated]:
         """Return the answers in order, see :meth:`Generator.answer`."""
         return self.queue.answer(requests, options or self.options)
+
+    def exclusively(self, work: Callable[[], _Result]) -> _Result:
+        """Return what ``work`` returns; it has the model for itself while it runs."""
+        return self.queue.run(work)

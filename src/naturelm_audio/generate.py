@@ -142,6 +142,10 @@ class Generator:
         placed = dict(zip(order, answers, strict=True))
         return [placed[row] for row in range(len(rows))]
 
+    def exclusively(self, work: Callable[[], _Result]) -> _Result:
+        """What ``work`` returns; meanwhile nothing else may use the model, see ``batching``."""
+        return work()
+
     def in_batches(
         self, items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Result]]
     ) -> list[_Result]:

@@ -122,10 +122,14 @@ class LabelScorer:
         order = sorted(range(len(rows)), key=lambda row: rows[row].shape[0])
         alpha = self._generator.options.merging_alpha
         model = self._generator.model.language_model
-        with merging_alpha(model, alpha), _own_masks(model):
-            scores = self._generator.in_batches(
-                order, lambda batch: self._score([rows[row] for row in batch])
-            )
+
+        def score() -> list[np.ndarray]:
+            with torch.inference_mode(), merging_alpha(model, alpha), _own_masks(model):
+                return self._generator.in_batches(
+                    order, lambda batch: self._score([rows[row] for row in batch])
+                )
+
+        scores = self._generator.exclusively(score)
         placed = dict(zip(order, scores, strict=True))
         return [placed[row] for row in range(len(rows))]
 

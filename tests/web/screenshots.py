@@ -82,6 +82,7 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=browsers.chromium_path(), args=["--no-sandbox"])
         for suffix, view in VIEWS.items() if chosen.all else [("", VIEWS[""])]:
             page = browser.new_page(**view)
+            page.set_default_timeout(300_000)
             page.goto(app.address)
             page.get_by_text("Or an example:").first.wait_for()
             for name, step in (

@@ -11,8 +11,10 @@ import zipfile
 import pytest
 
 from naturelm_audio.formats import FORMATS
+from naturelm_audio.metadata import FieldNotes
 from naturelm_audio.options import GenerateOptions
 from naturelm_audio.pipeline import Pipeline
+from naturelm_audio.recordings import Recording
 
 QUESTION = "What is the common name for the focal species in the audio?"
 CAPTION = "Caption the audio."
@@ -58,7 +60,9 @@ def test_W5_a_table_of_file_window_answer_and_error_and_W3_the_numbers_of_the_co
     name, content = take(user, "JSON Lines")
     assert name == "answers.jsonl"
     mine = [json.loads(line) for line in content.decode().splitlines()]
-    expected = [json.loads(answer.to_json()) for answer in pipeline.ask([*paths], [QUESTION, CAPTION])]
+    notes, files = FieldNotes(), {path.name: Recording(path, path.name) for path in paths}
+    answers = pipeline.ask([*paths], [QUESTION, CAPTION])
+    expected = [json.loads(notes.described(one, files[one.audio_path]).to_json()) for one in answers]
     for row in mine:
         row.pop("run_id")
     assert mine[:-1] == expected

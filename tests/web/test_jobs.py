@@ -12,9 +12,10 @@ import pytest
 import soundfile
 
 from naturelm_audio import prompts
-from naturelm_audio.errors import OptionsError
+from naturelm_audio.errors import LabelError, OptionsError
 from naturelm_audio.formats import FORMATS
 from naturelm_audio.generate import Generator
+from naturelm_audio.metadata import FieldNotes
 from naturelm_audio.options import GenerateOptions
 from naturelm_audio.pipeline import Pipeline
 from naturelm_audio.recordings import Recording
@@ -24,7 +25,7 @@ from naturelm_audio.windows import WindowPlan
 pytest.importorskip("gradio", reason="needs gradio of [web]")
 
 from naturelm_audio.web.downloads import downloads, make_download
-from naturelm_audio.web.forms import Choices, questions_of
+from naturelm_audio.web.forms import Choices, labels_of, questions_of
 from naturelm_audio.web.jobs import Job
 from naturelm_audio.web.models import Shelf
 
@@ -51,9 +52,9 @@ def run(loaded, folder, *paths, questions=(QUESTION,), **choices):
 
 
 def of_command_line(model, *paths, questions=(QUESTION,), **options):
-    return [
-        json.loads(answer.to_json()) for answer in Pipeline(model, GREEDY).ask([*paths], questions, **options)
-    ]
+    notes, files = FieldNotes(), {path.name: Recording(path, path.name) for path in paths}
+    answers = Pipeline(model, GREEDY).ask([*paths], questions, **options)
+    return [json.loads(notes.described(answer, files[answer.audio_path]).to_json()) for answer in answers]
 
 
 def without_run(rows):
@@ -256,3 +257,25 @@ class TestChoices:
 
     def test_a_question_on_each_line_each_once(self):
         assert questions_of(" What? \n\nWhich?\nWhat?", 5) == ["What?", "Which?"]
+
+
+class TestLabels:
+    def test_a_list_ranks_as_the_command_line_does(self, toy_model, loaded, wav, tmp_path):
+        path = wav(seconds=12.0)
+        labels = labels_of("wren\nTroglodytes troglodytes_Eurasian Wren\nrobin\n", tmp_path)
+        (tmp_path / "job").mkdir()
+        listening = Choices().listening(loaded)
+        recordings = [Recording(path, path.name)]
+        job = Job(loaded.pipeline(GREEDY), recordings, [labels.question], listening, tmp_path / "job", labels)
+        job.start()
+        job.wait()
+        rows = [json.loads(line) for line in job.rows.lines(0)]
+        assert without_run(rows) == of_command_line(
+            toy_model, path, questions=[labels.question], labels=labels
+        )
+        assert all(len(row["labels"]) == 4 for row in rows)
+
+    def test_no_list_is_none_and_a_bad_one_a_sentence(self, tmp_path):
+        assert labels_of(" \n", tmp_path) is None
+        with pytest.raises(LabelError, match="The list"):
+            labels_of("wren\nwren\n", tmp_path)

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from naturelm_audio import prompts
-from naturelm_audio.errors import AudioError, OptionsError, PromptError
+from naturelm_audio.errors import AudioError, LabelError, OptionsError, PromptError
+from naturelm_audio.label_lists import LabelList, read_labels
 from naturelm_audio.options import GenerateOptions
 from naturelm_audio.web.jobs import Job, Listening
 from naturelm_audio.web.models import Loaded, Shelf
 from naturelm_audio.web.sessions import Session
 from naturelm_audio.windows import WindowPlan
 
-__all__ = ["Choices", "questions_of", "start_job"]
+__all__ = ["Choices", "labels_of", "questions_of", "start_job"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,22 @@ def questions_of(text: str | None, most: int) -> list[str]:
     return questions
 
 
+def labels_of(text: str | None, folder: Path) -> LabelList | None:
+    """Return the list that was typed or pasted, in any form of a file of labels; None if there is none.
+
+    Raises:
+        LabelError: a list that can't be ranked.
+    """
+    if not (text or "").strip():
+        return None
+    path = folder / "labels.txt"
+    path.write_text(f"{text}\n", encoding="utf-8")
+    try:
+        return LabelList(labels=read_labels(path))
+    except LabelError as error:
+        raise LabelError(str(error).replace(str(path), "The list")) from None
+
+
 def start_job(
     session: Session,
     shelf: Shelf,
@@ -83,6 +100,7 @@ def start_job(
     default: GenerateOptions,
     *,
     slot: str | None = None,
+    labels: LabelList | None = None,
 ) -> Job:
     """Start a job about everything that was uploaded in a tab.
 
@@ -94,6 +112,7 @@ def start_job(
         choices: of the page.
         default: generation options that the page doesn't say.
         slot: which job of the user it replaces; the tab's own by default.
+        labels: to choose among.
 
     Raises:
         NatureLMError: nothing was uploaded, a setting can't be, or the model can't be loaded.
@@ -108,6 +127,6 @@ def start_job(
     recordings = sorted((upload.recording for upload in uploads), key=lambda recording: recording.name)
 
     def make(folder: Path) -> Job:
-        return Job(pipeline, recordings, questions, listening, folder)
+        return Job(pipeline, recordings, questions, listening, folder, labels)
 
     return session.start(slot or tab, make)

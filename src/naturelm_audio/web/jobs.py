@@ -20,6 +20,8 @@ from typing import Any
 from naturelm_audio.audio import Recording
 from naturelm_audio.errors import NatureLMError
 from naturelm_audio.journal import Journal
+from naturelm_audio.label_lists import LabelList
+from naturelm_audio.metadata import FieldNotes
 from naturelm_audio.pipeline import Pipeline
 from naturelm_audio.progress import expected_windows
 from naturelm_audio.run_outputs import sound_facts
@@ -75,6 +77,7 @@ class Job:
         recordings: in any number.
         questions: each put to every window.
         listening: windows, channel, speed.
+        labels: to choose among; None lets the model use its own words.
         folder: for the rows; the job deletes it.
     """
 
@@ -85,12 +88,14 @@ class Job:
         questions: Sequence[str],
         listening: Listening,
         folder: Path,
+        labels: LabelList | None = None,
     ) -> None:
         self.id = secrets.token_urlsafe(12)
         self.pipeline = pipeline
         self.recordings = list(recordings)
         self.questions = list(questions)
         self.listening = listening
+        self.labels = labels
         self.folder = folder
         self.rows = Rows(folder / "answers.jsonl")
         self.state = "running"
@@ -176,16 +181,19 @@ class Job:
         answers = self.pipeline.ask(
             self.recordings,
             self.questions,
+            labels=self.labels,
             plan=self.listening.plan,
             channel=self.listening.channel,
             speed_factor=self.listening.speed_factor,
             on_recording_done=finished,
         )
+        notes = FieldNotes()
         for answer in answers:
             if self._cancelled.is_set():
                 answers.close()
                 break
-            journal.append(answer, by_name[answer.audio_path])
+            recording = by_name[answer.audio_path]
+            journal.append(notes.described(answer, recording), recording)
             self.rows.count()
 
     def _settings(self) -> dict[str, Any]:
@@ -197,6 +205,7 @@ class Job:
             "hop_length_seconds": float(plan.hop_length_seconds or plan.window_length_seconds),
             "channel": self.listening.channel,
             "speed_factor": float(self.listening.speed_factor),
+            "ranking": None if self.labels is None else self.labels.settings(),
             "generate": dataclasses.asdict(self.pipeline.generator.options),
             "model": {
                 "name": provenance.model_name,

@@ -16,7 +16,7 @@ from naturelm_audio.options import GenerateOptions
 from naturelm_audio.recordings import AUDIO_SUFFIXES, MEDIA_SUFFIXES
 from naturelm_audio.web.downloads import downloads
 from naturelm_audio.web.examples import Examples
-from naturelm_audio.web.forms import Choices, questions_of, start_job
+from naturelm_audio.web.forms import Choices, labels_of, questions_of, start_job
 from naturelm_audio.web.jobs import Job
 from naturelm_audio.web.models import Loaded, Shelf
 from naturelm_audio.web.questions import SUGGESTIONS
@@ -90,7 +90,7 @@ def build(state: State) -> Any:
             [ask["answers"], ask["question"]],
         )
         for tab, parts_of in (("batch", batch), ("long", long)):
-            inputs = [session, parts_of["question"], *settings]
+            inputs = [session, parts_of["question"], parts_of["labels"], *settings]
             _wire(parts_of["go"], _runner(state, tab), inputs, [parts_of["answers"]])
     return page
 
@@ -152,6 +152,17 @@ def _ask_tab(state: State) -> dict[str, Any]:
     return {"uploads": uploads, "answers": answers, "question": question, "go": go}
 
 
+def _labels_box(tab: str) -> Any:
+    return gradio.Textbox(
+        label="Only these answers, one per line (optional)",
+        info="The model chooses among them, or none, and each gets a score.",
+        placeholder="Eurasian Wren",
+        lines=1,
+        max_lines=20,
+        elem_id=f"nl-labels-{tab}",
+    )
+
+
 def _batch_tab(state: State) -> dict[str, Any]:
     uploads = _uploads(
         state, "batch", "Many recordings of any length. One that can't be read doesn't stop the others."
@@ -164,9 +175,10 @@ def _batch_tab(state: State) -> dict[str, Any]:
         elem_id="nl-question-batch",
     )
     _suggestions(question, add=True)
+    labels = _labels_box("batch")
     go = gradio.Button("Ask about all recordings", variant="primary", elem_id="nl-go-batch")
     answers = _part("results", "nl-results", downloads=downloads())
-    return {"uploads": uploads, "question": question, "go": go, "answers": answers}
+    return {"uploads": uploads, "question": question, "labels": labels, "go": go, "answers": answers}
 
 
 def _long_tab(state: State) -> dict[str, Any]:
@@ -180,9 +192,10 @@ def _long_tab(state: State) -> dict[str, Any]:
         elem_id="nl-question-long",
     )
     _suggestions(question, add=True)
+    labels = _labels_box("long")
     go = gradio.Button("Listen to the whole recording", variant="primary", elem_id="nl-go-long")
     answers = _part("long", "nl-long", downloads=downloads())
-    return {"uploads": uploads, "question": question, "go": go, "answers": answers}
+    return {"uploads": uploads, "question": question, "labels": labels, "go": go, "answers": answers}
 
 
 def _settings(state: State) -> tuple[list[Any], Any, Any]:
@@ -281,12 +294,16 @@ def _asker(state: State) -> Callable[..., tuple[Any, Any]]:
 
 
 def _runner(state: State, tab: str) -> Callable[..., Any]:
-    def run(session_id: str, text: str, *settings: Any) -> Any:
+    def run(session_id: str, text: str, label_text: str, *settings: Any) -> Any:
         value: dict[str, Any] = {"run": next(state.numbers) + 1}
         try:
             session = state.sessions.get(session_id)
+            labels = labels_of(label_text, session.folder)
+            if labels is not None and (text or "").strip() in ("", SUGGESTIONS["Common name"]):
+                text = labels.question
             questions = questions_of(text, session.limits.questions)
-            job = start_job(session, state.shelf, tab, questions, _choices(settings), state.generate)
+            choices = _choices(settings)
+            job = start_job(session, state.shelf, tab, questions, choices, state.generate, labels=labels)
         except NatureLMError as error:
             return value | {"problem": _sentence(error)}
         return value | _shown(session, tab, job)

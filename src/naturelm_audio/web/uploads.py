@@ -28,6 +28,7 @@ LONGEST_NAME = 120
 PICTURE_COLUMNS = 900
 AUDIBLE_RATE_HZ = 48_000
 LONGEST_SOUND_SECONDS = 120.0
+COUNTED_UP_TO_SECONDS = 600.0  # headers of MP3 are wrong by several per cent
 Settings = tuple[int | None, float]
 
 
@@ -69,6 +70,8 @@ class Upload:
         self.duration_seconds = info.duration_seconds
         if info.duration_seconds is None:
             self._listen()
+        elif not info.exact and info.duration_seconds <= COUNTED_UP_TO_SECONDS:
+            self.duration_seconds = self._counted()
 
     @property
     def recording(self) -> Recording:
@@ -135,6 +138,16 @@ class Upload:
             for spectrogram in self._spectrograms.values():
                 spectrogram.close()
             self._spectrograms.clear()
+
+    def _counted(self) -> float | None:
+        """The true length, by decoding; the header's where that fails in the middle."""
+        samples = 0
+        try:
+            for block in audio.stream(self.path):
+                samples += len(block)
+        except AudioError:
+            return self.duration_seconds
+        return samples / audio.SAMPLE_RATE_HZ
 
     def delete(self) -> None:
         """Remove the file and what was made of it."""

@@ -116,7 +116,7 @@ def _all_rare(counts: Counter[str], options: ComponentOptions) -> str:
     return (
         f"component {options.title}: no label has {options.rare_count} events, the most frequent, "
         f"{label!r}, has "
-        f"{most}: lower rare_count"
+        f"{most}: lower rare_count in a settings file"
     )
 
 

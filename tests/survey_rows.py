@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from naturelm_audio.records import Answer, Label
+from naturelm_audio.survey.counting import Survey
 
 QUESTION = "Which species?"
 
@@ -44,6 +45,14 @@ def failed(
 def timed(time: str, output: str = "frog", name: str | None = None, **values: Any) -> Answer:
     """A row that begins at a time, the first of a recording named after it."""
     return row(name or f"site1/{time[:19].replace(':', '')}.wav", output=output, start_time=time, **values)
+
+
+def survey_of(*answers: Answer, **options: Any) -> Survey:
+    """The counts of these rows."""
+    survey = Survey(QUESTION, **options)
+    for answer in answers:
+        survey.add(answer)
+    return survey
 
 
 def write(path: Path, answers: Iterable[Answer], run: dict[str, Any] | None = None) -> Path:

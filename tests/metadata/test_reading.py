@@ -99,6 +99,15 @@ def test_sources_that_disagree_are_warned_of(tmp_path):
     assert other_zone.warnings == ()
 
 
+def test_a_part_of_a_split_recording_has_its_own_time_where_there_is_one(tmp_path):
+    part = read(field_wavs.write_wav(tmp_path / "S_20240501_035700_003.wav", GUANO))
+    assert (part.time_source, part.warnings) == ("guano", ())
+    assert (
+        "part of a split recording"
+        in read(field_wavs.write_wav(tmp_path / "S_20240501_035700_004.wav")).warnings[1]
+    )
+
+
 def test_a_user_who_mends_a_wrong_clock_is_not_warned(tmp_path):
     path = field_wavs.write_wav(tmp_path / "S_19700101_000512.wav")
     assert "not set" in read(path).warnings[1]

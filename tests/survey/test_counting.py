@@ -8,18 +8,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from survey_rows import QUESTION, failed, row, timed
+from survey_rows import failed, row, survey_of, timed
 
-from naturelm_audio.records import Answer
 from naturelm_audio.survey import counting
 from naturelm_audio.survey.counting import OTHER_LABELS, Survey
-
-
-def counted(*answers: Answer, **options) -> Survey:
-    survey = Survey(QUESTION, **options)
-    for answer in answers:
-        survey.add(answer)
-    return survey
 
 
 def hours_of(survey: Survey, label: str = "frog") -> dict[tuple[str, int], int]:
@@ -28,7 +20,7 @@ def hours_of(survey: Survey, label: str = "frog") -> dict[tuple[str, int], int]:
 
 
 def test_labels_hours_sites_and_effort():
-    survey = counted(
+    survey = survey_of(
         timed("2024-05-01T04:00:00+02:00", labels=[("frog", 0.5)]),
         timed("2024-05-01T04:30:00+02:00", labels=[("frog", 0.75)]),
         timed("2024-05-02T04:00:00+02:00", labels=[("toad", 0.9)], name="site2/b.wav"),
@@ -51,7 +43,7 @@ def test_labels_hours_sites_and_effort():
 
 
 def test_a_recording_that_crosses_midnight_is_in_both_days():
-    survey = counted(
+    survey = survey_of(
         row(start=0, start_time="2024-04-30T23:59:55+02:00"),
         row(start=10, start_time="2024-05-01T00:00:05+02:00"),
     )
@@ -60,7 +52,7 @@ def test_a_recording_that_crosses_midnight_is_in_both_days():
 
 
 def test_the_hour_that_occurs_twice_has_both():
-    survey = counted(
+    survey = survey_of(
         row(start=0, start_time="2024-10-27T02:59:55+02:00"),
         row(start=10, start_time="2024-10-27T02:00:05+01:00"),
     )
@@ -70,21 +62,21 @@ def test_the_hour_that_occurs_twice_has_both():
 
 def test_times_are_brought_to_one_zone_where_they_have_one():
     berlin = ZoneInfo("Europe/Berlin")
-    survey = counted(timed("2024-05-01T22:30:00+00:00"), timed("2024-05-01T22:30:00"), zone=berlin)
+    survey = survey_of(timed("2024-05-01T22:30:00+00:00"), timed("2024-05-01T22:30:00"), zone=berlin)
     assert hours_of(survey) == {("2024-05-02", 0): 1, ("2024-05-01", 22): 1}
 
 
 def test_overlapping_windows_are_listened_to_once():
-    survey = counted(*(row(start=start) for start in (0, 5, 10, 15)), row("site1/b.wav"))
+    survey = survey_of(*(row(start=start) for start in (0, 5, 10, 15)), row("site1/b.wav"))
     assert (survey.windows, survey.seconds) == (5, 35)
 
 
 def test_time_expansion_makes_listening_shorter():
-    assert counted(row(time_expansion=10)).seconds == 1
+    assert survey_of(row(time_expansion=10)).seconds == 1
 
 
 def test_failed_recordings_are_no_silence():
-    survey = counted(
+    survey = survey_of(
         failed(), row("site1/a.wav", 0), row("site1/a.wav", 10, output=None, error="out_of_memory: no room")
     )
     assert (survey.recordings, survey.recordings_failed, survey.windows, survey.seconds) == (2, 2, 1, 10)
@@ -92,7 +84,7 @@ def test_failed_recordings_are_no_silence():
 
 
 def test_other_questions_are_left_aside():
-    survey = counted(row(), row(query="Caption it.", output="a frog calls"))
+    survey = survey_of(row(), row(query="Caption it.", output="a frog calls"))
     assert (survey.windows, survey.detections, survey.skipped["other question"]) == (1, 1, 1)
 
 
@@ -101,14 +93,14 @@ def test_other_questions_are_left_aside():
     [(None, 1, 0), ("soon", 1, 0), ("2024-02-31T04:00:00", 1, 0), ("1970-01-01T00:00:10", 0, 1)],
 )
 def test_windows_without_a_time_or_with_a_wrong_one_are_in_no_map(time, untimed, wrong):
-    survey = counted(row(start_time=time))
+    survey = survey_of(row(start_time=time))
     assert (survey.untimed, survey.wrong_clock, survey.detections) == (untimed, wrong, 1)
     assert not survey.labels["frog"].hours
     assert not survey.effort
 
 
 def test_a_row_that_says_its_clock_is_wrong_is_believed():
-    survey = counted(timed("2044-05-01T04:00:00Z", warnings=("clock looks wrong: is in the future",)))
+    survey = survey_of(timed("2044-05-01T04:00:00Z", warnings=("clock looks wrong: is in the future",)))
     assert survey.wrong_clock == 1
     assert survey.warnings == {"clock looks wrong": 1}
 
@@ -123,12 +115,12 @@ def test_a_row_that_says_its_clock_is_wrong_is_believed():
     ],
 )
 def test_sites_are_named_by_the_row_or_its_first_folder(name, site, expected):
-    assert list(counted(row(name, site=site)).sites) == [expected]
+    assert list(survey_of(row(name, site=site)).sites) == [expected]
 
 
 def test_labels_are_bounded(monkeypatch):
     monkeypatch.setattr(counting, "MOST_LABELS", 3)
-    survey = counted(*(row(f"a/{number}.wav", output=f"answer {number}") for number in range(10)))
+    survey = survey_of(*(row(f"a/{number}.wav", output=f"answer {number}") for number in range(10)))
     assert len(survey.labels) == 4
     assert survey.labels[OTHER_LABELS].detections == 7
 
@@ -155,7 +147,7 @@ def test_every_window_is_counted_once_and_somewhere(windows, least):
         )
         for number, (label, time, zone, score) in enumerate(windows)
     ]
-    survey = counted(*answers, min_confidence=least)
+    survey = survey_of(*answers, min_confidence=least)
     assert survey.windows == len(answers)
     assert survey.detections + sum(survey.skipped.values()) == survey.windows
     assert sum(label.detections for label in survey.labels.values()) == survey.detections

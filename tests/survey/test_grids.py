@@ -7,17 +7,9 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from survey_rows import QUESTION, row, timed
+from survey_rows import row, survey_of, timed
 
-from naturelm_audio.survey.counting import Survey
 from naturelm_audio.survey.grids import MOST_COLUMNS, PERIODS, by_day, by_hour
-
-
-def survey_of(*answers) -> Survey:
-    survey = Survey(QUESTION)
-    for answer in answers:
-        survey.add(answer)
-    return survey
 
 
 def test_hours_of_all_days_are_added():

@@ -8,9 +8,8 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from survey_rows import QUESTION, row, timed
+from survey_rows import row, survey_of, timed
 
-from naturelm_audio.survey.counting import Survey
 from naturelm_audio.survey.richness import accumulation, expected_labels
 
 
@@ -34,13 +33,6 @@ def test_the_curve_rises_to_all_labels(found_in):
     assert values[0] == pytest.approx(0, abs=1e-9)
     assert values[-1] == pytest.approx(len(found_in))
     assert all(earlier <= later + 1e-9 for earlier, later in itertools.pairwise(values))
-
-
-def survey_of(*answers) -> Survey:
-    survey = Survey(QUESTION)
-    for answer in answers:
-        survey.add(answer)
-    return survey
 
 
 def test_days_at_a_site_are_the_samples_where_there_are_enough():

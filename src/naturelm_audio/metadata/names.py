@@ -17,11 +17,15 @@ FIRST_AUDIOMOTH_YEAR = 2017
 
 @dataclass(frozen=True, kw_only=True)
 class NamedTime:
-    """What a file name says. ``time`` has a zone only if the name has one, or its kind is always UTC."""
+    """What a file name says. ``time`` has a zone only if the name has one, or its kind is always UTC.
+
+    With a ``part`` above 0 it is the start of the recording that was split.
+    """
 
     time: datetime
     recorder: str | None = None
     prefix: str | None = None
+    part: int = 0
     warning: str | None = None
 
 
@@ -112,6 +116,7 @@ def _song_meter(match: re.Match[str]) -> NamedTime | None:
         time=time,
         recorder="song-meter" if match["prefix"] else None,
         prefix=match["prefix"] or None,
+        part=part,
         warning=warning if part else None,
     )
 

@@ -295,8 +295,11 @@ def _candidates(
     """Yield every source's time; the order is that of trust among local times."""
     times: list[tuple[str, datetime | None]] = [("user", known.start)]
     times += [(found.source, found.time) for found in sources if found.source in ("audiomoth", "wamd")]
-    times += [("filename", name.time)] if name is not None else []
-    times += [(found.source, found.time) for found in sources if found.source not in ("audiomoth", "wamd")]
+    others = [(found.source, found.time) for found in sources if found.source not in ("audiomoth", "wamd")]
+    knows_part = any(time is not None for _, time in times + others)
+    if name is not None and not (name.part and knows_part):  # the start of the whole disagrees with a part's
+        times.append(("filename", name.time))
+    times += others
     for source, time in times:
         if time is None:
             continue

@@ -235,21 +235,15 @@ def _heard(
 def _report(
     pipeline: Pipeline, rows: list[Judged], listed: LabelList, question: str, failed: int
 ) -> CalibrationReport:
-    plain = [_first(row, 1.0) for row in rows]
-    folds = _folds(rows)
-    fitted = {
-        own: _fit([row for row, fold in zip(rows, folds, strict=True) if fold != own])
-        for own in sorted(set(folds))
-    }
-    crossed = [_first(row, fitted[fold]) for row, fold in zip(rows, folds, strict=True)]
+    plain, crossed, temperatures = _cross_fitted(rows)
     told = [place for place, (_, is_right) in enumerate(plain) if is_right is not None]
-    before = reliability([plain[place][0] for place in told], [bool(plain[place][1]) for place in told])
-    after = reliability([crossed[place][0] for place in told], [bool(crossed[place][1]) for place in told])
+    before = _reliability([plain[place] for place in told])
+    after = _reliability([crossed[place] for place in told])
+    more: dict[str, Any] = {"temperatures_of_folds": temperatures}
     asked = [row for row in rows if row.free_is_right is not None and not row.sound.refuted]
-    free = None
-    if asked:
-        right = [bool(row.free_is_right) for row in asked]
-        free = reliability([row.free_confidence for row in asked], right)
+    free = _reliability([(row.free_confidence, row.free_is_right) for row in asked]) if asked else None
+    if free is not None:
+        more["free_answers"] = asdict(free)
     provenance = pipeline.model.provenance
     calibration = Calibration(
         temperature=_fit(rows),
@@ -260,11 +254,29 @@ def _report(
         labels=len(listed.labels),
         before=asdict(before),
         after=asdict(after),
-        more={"temperatures_of_folds": list(fitted.values())}
-        | ({"free_answers": asdict(free)} if free else {}),
+        more=more,
     )
     recordings = len({row.sound.recording for row in rows})
     return CalibrationReport(calibration, recordings, failed, before, after, free)
+
+
+_Claim = tuple[float, bool | None]
+
+
+def _cross_fitted(rows: Sequence[Judged]) -> tuple[list[_Claim], list[_Claim], list[float]]:
+    """Claims without a temperature, with that of the other folds, and those temperatures."""
+    folds = _folds(rows)
+    fitted = {
+        own: _fit([row for row, fold in zip(rows, folds, strict=True) if fold != own])
+        for own in sorted(set(folds))
+    }
+    plain = [_first(row, 1.0) for row in rows]
+    crossed = [_first(row, fitted[fold]) for row, fold in zip(rows, folds, strict=True)]
+    return plain, crossed, list(fitted.values())
+
+
+def _reliability(claims: Sequence[_Claim]) -> Reliability:
+    return reliability([claim for claim, _ in claims], [bool(is_right) for _, is_right in claims])
 
 
 def _fit(rows: Sequence[Judged]) -> float:
@@ -275,7 +287,7 @@ def _fit(rows: Sequence[Judged]) -> float:
     )
 
 
-def _first(row: Judged, temperature: float) -> tuple[float, bool | None]:
+def _first(row: Judged, temperature: float) -> _Claim:
     """Confidence of the best label, and whether it is right; None where that isn't known."""
     scores = probabilities(row.log_likelihoods, temperature=temperature)
     best = int(scores.argmax())

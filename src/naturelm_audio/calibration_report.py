@@ -93,7 +93,7 @@ def plot_calibration(report: CalibrationReport, path: Path) -> None:
     if report.free is not None:
         panels.insert(0, ("free answer", report.free))
     # A figure of its own, so that nothing is changed for programs that draw with matplotlib as well.
-    figure = Figure(figsize=(3.6 * len(panels) + 0.4, 4.8), layout="constrained")
+    figure = Figure(figsize=(3.5 * len(panels) + 0.4, 4.9), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, len(panels), sharex=True, sharey="row", height_ratios=(3, 1), squeeze=False)
     for column, (title, figures) in enumerate(panels):
@@ -115,7 +115,7 @@ def _draw(upper: Any, lower: Any, title: str, figures: Reliability) -> None:
     area = "" if figures.area is None else f", AUROC {figures.area:.3f}"
     shares = f"{100 * figures.accuracy:.1f} % right, ECE {figures.error:.3f}{area}"
     upper.set_title(f"{title}\n{shares}", fontsize=9)
-    upper.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
+    upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
     rows = [one.rows for one in figures.bins]
     lower.bar([one.low for one in figures.bins], rows, 0.1, align="edge", color=ACCENT)
     lower.set_xlabel("score")

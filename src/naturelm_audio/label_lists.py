@@ -157,10 +157,12 @@ def _check(text: str, seen: dict[str, str]) -> None:
         )
     if prompts.AUDIO_TOKEN in text:
         raise LabelError(f"the label {text!r} has the placeholder {prompts.AUDIO_TOKEN}: take it out")
-    before = seen.setdefault(unicodedata.normalize("NFC", text).casefold(), text)
-    if before is not text:
+    folded = unicodedata.normalize("NFC", text).casefold()
+    if folded in seen:
+        before = seen[folded]
         twice = "is there twice" if before == text else f"differs from {before!r} in case only"
         raise LabelError(f"the label {text!r} {twice}: keep one")
+    seen[folded] = text
 
 
 def _text(path: Path) -> str:

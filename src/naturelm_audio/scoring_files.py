@@ -78,14 +78,7 @@ def score_file(
         one: score(rows, ScoreOptions(mode=one, **given), benchmark) for one in MODES
     }
     rankings = read_rankings(predictions, benchmark)
-    notes: tuple[str, ...] = ()
-    drawn = None
-    if plot:
-        drawn = output.with_name(f"{output.stem}_plot.png")
-        try:
-            plot_scores(scores, drawn)
-        except MissingExtraError as error:  # scores are worth having without it
-            notes, drawn = (f"no plot: {error}",), None
+    drawn, notes = _drawn(scores, output) if plot else (None, ())
     found = ScoredFile(
         mode=mode,
         scores=scores,
@@ -98,6 +91,16 @@ def score_file(
     )
     _write(found, predictions, rows, run or {})
     return found
+
+
+def _drawn(scores: Mapping[str, Scores], output: Path) -> tuple[Path | None, tuple[str, ...]]:
+    """The plot, or why there is none: scores are worth having without it."""
+    path = output.with_name(f"{output.stem}_plot.png")
+    try:
+        plot_scores(scores, path)
+    except MissingExtraError as error:
+        return None, (f"no plot: {error}",)
+    return path, ()
 
 
 def _write(found: ScoredFile, predictions: Path, rows: list[Prediction], run: Mapping[str, Any]) -> None:

@@ -105,9 +105,10 @@ def test_b1_a_mistyped_path_never_starts_a_download(monkeypatch, tmp_path):
             open_rows(name)
 
 
-def test_b1_only_the_known_name_or_an_explicit_one_streams(monkeypatch):
+def test_b1_only_the_known_name_or_an_explicit_one_streams(monkeypatch, caplog):
     monkeypatch.setattr(dataset, "HubRows", lambda name: name)
     assert open_rows(HUB_DATASET) == HUB_DATASET
+    assert "in a stream from the hub, about 100 GB if all rows are" in caplog.text
     assert open_rows("hub:someone/zoo") == "someone/zoo"
 
 

@@ -222,6 +222,16 @@ def test_faulty_rows_become_rows_with_an_error(zoo, capsys):
     assert "zoo-cmn zoo-cmn-0: audio_empty: the row has no audio" in capsys.readouterr().err
 
 
+def test_a_question_for_two_clips_is_a_row_with_an_error(zoo):
+    shutil.rmtree(zoo)
+    two = "<Audio><AudioHere></Audio> and <Audio><AudioHere></Audio>: the same?"
+    write_parquet(zoo, [row("zoo-cmn", 0, "Hen", instruction=two), *zoo_rows()[1:3]])
+    assert run(zoo).errors == 1
+    first, second, _ = lines(zoo.parent / "p.jsonl")
+    assert first["error"].startswith("prompt_error: the question has 2 <AudioHere> for 1 audio clip")
+    assert second["prediction"] == "Cat"
+
+
 def test_a_replaced_question_is_on_record(zoo):
     shutil.rmtree(zoo)
     write_parquet(zoo, zoo_rows()[4:7])

@@ -8,6 +8,7 @@ is that of a few rows, however many there are. Nothing is ever downloaded as a w
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ from naturelm_audio.beans.sounds import Sound, sound_at
 from naturelm_audio.errors import AudioError, MissingExtraError, NatureLMError
 
 __all__ = ["HUB_DATASET", "DatasetError", "HubRows", "LocalRows", "Row", "open_rows"]
+
+logger = logging.getLogger(__name__)
 
 HUB_DATASET = "EarthSpeciesProject/BEANS-Zero"
 HUB_SIZE = "about 100 GB"
@@ -79,6 +82,7 @@ def open_rows(data: str | Path) -> LocalRows | HubRows:
     if Path(data).exists():
         return LocalRows(Path(data))
     if name == HUB_DATASET:
+        logger.warning("%s: read in a stream from the hub, %s if all rows are", name, HUB_SIZE)
         return HubRows(name)
     if name.startswith(HUB_PREFIX) and _HUB_NAME.fullmatch(name.removeprefix(HUB_PREFIX)):
         return HubRows(name.removeprefix(HUB_PREFIX))

@@ -11,22 +11,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from naturelm_audio import prompts
 from naturelm_audio.beans.dataset import DatasetError, HubRows, LocalRows, Row, open_rows
 from naturelm_audio.beans.models import Item, Model, Outcome
 from naturelm_audio.beans.options import BeansOptions
 from naturelm_audio.beans.predicted import PredictionFile
 from naturelm_audio.beans.selection import Selection, clip_seconds, expected_rows, question
 from naturelm_audio.components import Benchmark, Component, benchmark_of, read_benchmark
-from naturelm_audio.errors import AudioError, NatureLMError, OptionsError
+from naturelm_audio.errors import AudioError, NatureLMError, OptionsError, PromptError
 from naturelm_audio.matching import strict_labels
-from naturelm_audio.prompts import without_audio
 from naturelm_audio.records import Label
 from naturelm_audio.runs import RunStoppedError, about_run
 from naturelm_audio.score import probabilities
@@ -217,14 +217,19 @@ class _Run:
 
     def _item(self, row: Row) -> Item:
         component = _found(self._benchmark, row.dataset_name)
-        item = Item(row, component, question(row, component))
+        asked = question(row, component)
+        if row.fault is None:
+            try:
+                prompts.build(asked)
+            except PromptError as error:
+                row = replace(row, fault=f"prompt_error: {error}")
         if component.name not in self._questions:
             self._questions[component.name] = {
-                "asked": item.question,
+                "asked": prompts.without_audio(asked),
                 "clip_seconds": clip_seconds(component),
-                "replaced": item.question != without_audio(row.instruction),
+                "replaced": prompts.without_audio(asked) != prompts.without_audio(row.instruction),
             }
-        return item
+        return Item(row, component, asked)
 
     def _row(self, item: Item, outcome: Outcome) -> dict[str, Any]:
         """The row as it is written, official columns first."""

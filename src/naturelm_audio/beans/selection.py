@@ -30,12 +30,14 @@ def clip_seconds(component: Component) -> float:
 def question(row: Row, component: Component) -> str:
     """Return what is asked: the row's own question but for detection among many labels, which is open.
 
+    With a placeholder for the audio where the row has one.
+
     The published rule; a question that is the component's own is kept.
     """
-    asked = without_audio(row.instruction)
     if component.task != "detection" or len({*component.labels, NONE}) <= MOST_LISTED:
-        return asked
-    return asked if asked == (component.prompt or OPEN_QUESTION) else OPEN_QUESTION
+        return row.instruction.strip()
+    own = without_audio(row.instruction) == (component.prompt or OPEN_QUESTION)
+    return row.instruction.strip() if own else OPEN_QUESTION
 
 
 def expected_rows(
@@ -87,8 +89,11 @@ class Selection:
     @property
     def complete(self) -> bool:
         """Whether no later row can be wanted any more."""
-        wanted = self._components or self._benchmark.components.keys()
-        return self._limit is not None and all(self._taken[name] >= self._limit for name in wanted)
+        limit = self._limit
+        if limit is None:
+            return False
+        wanted = [item for item in self._benchmark if not self._components or item.name in self._components]
+        return all(self._taken[item.name] >= min(limit, item.rows or limit) for item in wanted)
 
     def __call__(self, name: str, identity: str | None) -> str | None:
         """Return the id of the row if it is to be answered; one without is called by its place.

@@ -14,6 +14,10 @@ STAMP_DEV := $(VENV)/.installed-dev
 DEV_EXTRAS := media,web,train,eval,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 AUDIO ?= assets
+# For `make tiny`: minutes of each of the three stages.
+RECORDINGS ?= ../shared/recordings
+TINY ?= runs/tiny-in-minutes
+MINUTES ?= 1.7
 QUERY ?=
 # What make local-benchmark builds, and beside it the answers.
 LOCAL ?= runs/local-benchmark
@@ -24,7 +28,7 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types parity bench local-benchmark lock clean
+.PHONY: help demo test lint format types parity bench local-benchmark tiny lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
@@ -75,6 +79,20 @@ local-benchmark: $(STAMP_DEV) ## build the benchmark of ../shared, run naturelm-
 	@echo >> $(LOCAL)-answers/page.md
 	@sed -e '/_plot\.png)$$/d' -e 's/^#/##/' $(LOCAL)-answers/naturelm-tiny_metrics_report.md >> $(LOCAL)-answers/page.md
 	@cat -s $(LOCAL)-answers/page.md > docs/local-benchmark.md
+
+tiny: $(STAMP_DEV) ## compile and check the data of ../shared, train configs/tiny.yml for five minutes, evaluate it
+	@$(PIP) install --constraint constraints.txt --editable '.[train,distill]'
+	@mkdir -p $(TINY)
+	@$(BIN)/naturelm data compile $(RECORDINGS)/manifest.csv --output $(TINY)/questions.jsonl --drop-bad \
+	  --tasks names --tasks candidates --tasks detection-open --hold-out none --report $(TINY)/questions.json
+	@$(BIN)/torchrun --standalone --nproc-per-node 2 -m naturelm_audio train --cfg-path configs/tiny.yml \
+	  --output-dir $(TINY)/run --options scenes.manifest=$(RECORDINGS)/manifest.csv \
+	  --options stages.0.optimiser.minutes=$(MINUTES) --options stages.1.optimiser.minutes=$(MINUTES) \
+	  --options stages.2.optimiser.minutes=$(MINUTES) --options optimiser.warmup_steps=20 \
+	  --options data.valid=[$(TINY)/questions.jsonl] --options data.audio_root=$(RECORDINGS) \
+	  --options data.exclude_sources=[pak-birds] \
+	  --options validation.rows_per_task=20 --options validation.answers_per_task=10
+	@$(BIN)/naturelm train-evaluate $(TINY)/run/stage3/model --manifest $(RECORDINGS)/manifest.csv
 
 lock: ## rewrite constraints.txt: the newest of everything that fits together
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

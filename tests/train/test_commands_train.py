@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import toys
 import yaml
@@ -70,3 +72,15 @@ def test_help_is_there():
     shown = CliRunner().invoke(cli.naturelm, ["train", "--help"]).output
     assert "torchrun" in shown
     assert "Exit status 1" in shown.replace("\n", " ").replace("  ", " ")
+
+
+def test_figures_of_a_model_by_command(toy_manifest, toy_model_dir, tmp_path, capsys):
+    figures = tmp_path / "figures.json"
+    given = ("train-evaluate", toy_model_dir, "--manifest", toy_manifest, "--json", figures)
+    assert status(*given) == 0
+    shown = capsys.readouterr().out
+    assert "| question | right | of | share | 95 % interval |" in shown
+    assert "| question | heard | answered | times |" in shown
+    assert {one["name"] for one in json.loads(figures.read_text())} >= {"kind of sound"}
+    assert status("train-evaluate", toy_model_dir, "--manifest", tmp_path / "none.csv") == 2
+    assert "none.csv" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from naturelm_audio.errors import AudioError, NatureLMError
+from naturelm_audio.errors import AudioError
 from naturelm_audio.train.build import SYNTHETIC, sounds_of, synthetic_clips, training_clips
 from naturelm_audio.train.data import (
     Clip,
@@ -18,6 +18,7 @@ from naturelm_audio.train.data import (
     sampling_weights,
     to_int16,
 )
+from naturelm_audio.train.manifest.problems import ManifestError
 from naturelm_audio.train.questions import Sound
 from naturelm_audio.train.scene_options import MixOptions, ScenesOptions
 
@@ -46,11 +47,28 @@ def test_manifest_rows_become_clips(toy_manifest: Path) -> None:
 
 
 def test_a_manifest_without_labels_is_refused_by_column(tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text("path,kind\na.wav,animal\n")
-    with pytest.raises(NatureLMError, match="lacks the column label"):
+    (tmp_path / "m.csv").write_text("path,kind,lable\na.wav,animal,dog\n")
+    with pytest.raises(ManifestError, match=r"lacks the column label, split; did you mean 'lable'\?"):
         read_manifest(tmp_path / "m.csv")
-    with pytest.raises(NatureLMError, match="no manifest"):
+    with pytest.raises(ManifestError, match=r"none\.csv"):
         read_manifest(tmp_path / "none.csv")
+
+
+def test_faulty_rows_are_named_all_at_once(tmp_path: Path) -> None:
+    rows = ["a.wav,dog,animal,train,16000", "a.wav,,animal,train,", ",dog,animal,train,",
+            'a.wav,"dog, big",animal,train,', "a.wav,dog,beast,train,", "a.wav,dog,animal,,",
+            "a.wav,dog,animal,tarin,", "a.wav,dog,animal,train,fast"]  # fmt: skip
+    path = tmp_path / "m.csv"
+    path.write_text("\n".join(["path,label,kind,split,original_sample_rate", *rows]) + "\n")
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+    reasons = {problem.line: problem.reason for problem in caught.value.problems}
+    assert set(reasons) == set(range(3, 10))
+    for line, words in enumerate(("label is empty", "path is empty", "comma", "no kind", "split", "tarin",
+                                  "not a number"), start=3):  # fmt: skip
+        assert words in reasons[line], reasons[line]
+    path.write_text("\n".join(["path,label,kind,split,original_sample_rate", *rows[:1]]) + "\n")
+    assert read_manifest(path)[0].recording == "a.wav"
 
 
 def test_clips_are_read_by_split_and_source(toy_manifest: Path) -> None:

@@ -215,6 +215,26 @@ def test_a_full_disk_leaves_the_checkpoint_before(data, toy, tmp_path, monkeypat
     assert train(recipe(data, toy), tmp_path / "run") is not None
 
 
+def test_a_disk_full_of_weights_leaves_the_checkpoint_before_too(data, toy, tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    from naturelm_audio.model import NatureLMForConditionalGeneration
+
+    real, saved = NatureLMForConditionalGeneration.save_pretrained, []
+
+    def full(self, folder, **given):
+        saved.append(folder)
+        if len(saved) == 2:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        real(self, folder, **given)
+
+    monkeypatch.setattr(NatureLMForConditionalGeneration, "save_pretrained", full)
+    with pytest.raises(checkpoints.NotSavedError, match="the disk is full; the one before is unchanged"):
+        train(recipe(data, toy), tmp_path / "run")
+    assert checkpoints.last_checkpoint(tmp_path / "run").name == "checkpoint-2"
+    assert not list((tmp_path / "run").glob(".*"))
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(whole, data, toy, tmp_path):
     other = toys.model(lora_rank=3, lora_alpha=4.0)
     state = other.state_dict()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rehearsal import rows, write_rows
 from safetensors.torch import load_file
 
 from naturelm_audio.checkpoint import load_model
@@ -126,10 +127,10 @@ def test_a_run_learns(toy_config, tmp_path):
 def test_accumulation_changes_nothing_without_batch_statistics(toy_config, tmp_path):
     still = ["init.encoder.patch_stem=linear", "init.bridge.dropout=0.0", "scenes.questions=2",
              "parts.language_model=true"]  # fmt: skip
-    for rows in (2, 4):
-        recipe = read_recipes(toy_config, [*still, f"optimiser.rows_at_once={rows}"])[0]
-        train(recipe, tmp_path / str(rows))
-    losses = [[row["loss"] for row in log(tmp_path / rows)] for rows in ("2", "4")]
+    for count in ("2", "4"):
+        recipe = read_recipes(toy_config, [*still, f"optimiser.rows_at_once={count}"])[0]
+        train(recipe, tmp_path / count)
+    losses = [[row["loss"] for row in log(tmp_path / count)] for count in ("2", "4")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
@@ -155,6 +156,16 @@ def test_a_stage_ends_by_the_clock_too(toy_config, tmp_path):
     finished = train(recipe, tmp_path / "run")
     assert finished.last.name == "checkpoint-1"
     assert train(recipe, tmp_path / "run").last == finished.last
+
+
+def test_scenes_are_judged_by_rows_too(toy_config, tmp_path):
+    annotations = write_rows(tmp_path / "rows.jsonl", rows(tmp_path))
+    changes = [f"data.valid=[{annotations}]", "validation.answers_per_task=1", "optimiser.steps=1",
+               "validation.max_new_tokens=2"]  # fmt: skip
+    finished = train(read_recipes(toy_config, changes)[1], tmp_path / "run")
+    assert finished.figures["loss"] > 0
+    assert finished.figures["common-classification/answers"] == 1.0
+    assert str(annotations) in json.loads((tmp_path / "run" / "run.json").read_text())["files"]
 
 
 def test_half_precision_for_the_model_alone(toy_config, tmp_path):

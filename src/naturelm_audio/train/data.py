@@ -6,7 +6,6 @@ its number alone, so a run that is resumed hears what an unbroken one hears, on 
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from naturelm_audio.audio import read_span
-from naturelm_audio.errors import AudioError, NatureLMError
+from naturelm_audio.errors import AudioError
 from naturelm_audio.train import augment
-from naturelm_audio.train.questions import NONE, Heard, Sound
+from naturelm_audio.train.manifest.examples import split_name
+from naturelm_audio.train.manifest.labelled import KINDS
+from naturelm_audio.train.manifest.problems import ManifestError, Problem, did_you_mean, refuse_if_any
+from naturelm_audio.train.manifest.sounds import NONE, Sound
+from naturelm_audio.train.manifest.tables import number, read_table
+from naturelm_audio.train.questions import Heard
 from naturelm_audio.train.scene_options import MixOptions
 
 Floats = NDArray[np.float32]
@@ -28,7 +32,8 @@ Generator = np.random.Generator
 SAMPLE_RATE_HZ = 16_000
 COUNTABLE_DB = 8.0
 """Animals further apart in level are not counted: whether the quiet one is heard is a matter of opinion."""
-_COLUMNS = ("path", "label", "taxonomic_name", "kind", "split", "source", "original_sample_rate", "recording")
+_COLUMNS = ("path", "label", "kind", "split", "taxonomic_name", "source", "original_sample_rate", "recording")
+_OPTIONAL = _COLUMNS[4:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,32 +49,51 @@ class Clip:
 
 
 def read_manifest(path: str | Path) -> list[Clip]:
-    """Return the rows of a manifest.
+    """Return the rows of a manifest: a table with the columns of :class:`Clip`, others are passed over.
 
     Raises:
-        NatureLMError: if the file is missing, or lacks a column.
+        ManifestError: it can't be read or lacks a column, or rows are faulty, all named with their lines.
     """
-    if not Path(path).is_file():
-        raise NatureLMError(
-            f"{path}: there is no manifest here; set `data.manifest` to a CSV file of recordings."
-        )
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise NatureLMError(f"{path}: the manifest lacks the column {', '.join(missing)}.")
-        return [_clip(row) for row in reader]
+    table = read_table(path)
+    columns = {name: table.column(name) for name in _COLUMNS}
+    missing = [name for name, column in columns.items() if column is None and name not in _OPTIONAL]
+    if missing:
+        hint = did_you_mean(missing[0], table.columns)
+        raise ManifestError(f"{path}: the manifest lacks the column {', '.join(missing)}{hint}")
+    problems, clips = list(table.problems), list[Clip]()
+    for row in table.rows:
+        cells = {name: row.cells.get(column or "", "").strip() for name, column in columns.items()}
+        try:
+            clips.append(_clip(cells))
+        except ValueError as error:
+            problems.append(Problem(str(path), row.line, str(error)))
+    refuse_if_any(problems, str(path))
+    return clips
 
 
 def _clip(row: dict[str, str]) -> Clip:
-    """Return one row of a manifest as a clip."""
+    """Return one row of a manifest as a clip.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    if not row["path"] or not row["label"]:
+        raise ValueError("the path is empty" if not row["path"] else "the label is empty")
+    if "," in row["label"]:
+        raise ValueError(f"the label {row['label']!r} has a comma, which separates labels in questions")
+    if row["kind"] not in KINDS:
+        raise ValueError(f"there is no kind {row['kind']!r}; known are {', '.join(KINDS)}")
+    split = {"train": "train", "valid": "validation", "test": "test"}.get(split_name(row["split"]), "")
+    if not split:
+        raise ValueError("the split is empty: write train or validation")
+    rate = row["original_sample_rate"]
     return Clip(
         path=row["path"],
         sound=Sound(label=row["label"], kind=row["kind"], taxonomic_name=row["taxonomic_name"]),
         source=row["source"],
-        split=row["split"],
-        recording=row["recording"],
-        original_sample_rate_hz=int(float(row["original_sample_rate"] or SAMPLE_RATE_HZ)),
+        split=split,
+        recording=row["recording"] or row["path"],
+        original_sample_rate_hz=round(number(rate)) if rate else SAMPLE_RATE_HZ,
     )
 
 

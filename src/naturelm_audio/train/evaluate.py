@@ -92,8 +92,8 @@ class Evaluation:
         self.store = store
 
     def figures(self, model: NatureLMForConditionalGeneration) -> list[Figure]:
-        """Return all figures."""
-        return [
+        """Return all figures that there are clips for."""
+        found = [
             self.listed(model, "19 labels from a list", questions.LABELS_19),
             self.listed(model, "11 animal labels from a list", questions.ANIMALS_11),
             self.asked(model, "open, sound in the audio", questions.SOUND_NAME[0]),
@@ -106,6 +106,7 @@ class Evaluation:
             self.how_many(model),
             self.kinds(model),
         ]
+        return [figure for figure in found if figure.total]
 
     def listed(self, model: NatureLMForConditionalGeneration, name: str, labels: Sequence[str]) -> Figure:
         """Return how often the right one of listed categories is chosen."""
@@ -153,7 +154,7 @@ class Evaluation:
         generator = np.random.default_rng(0)
         waveforms = [self.store.waveform(place) for place in places]
         truths = ["One"] * len(places)
-        for _ in range(pairs):
+        for _ in range(pairs if len(places) > 1 else 0):
             a, b = (int(x) for x in generator.choice(len(places), 2, replace=False))
             if self.labels([places[a]]) != self.labels([places[b]]):
                 waveforms.append(_mixture(waveforms[a], waveforms[b], float(generator.uniform(0, 6))))

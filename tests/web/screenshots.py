@@ -9,6 +9,7 @@ Needs the tools of [dev] and a browser. Writes web-ask.png, web-batch.png and we
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import tempfile
 from pathlib import Path
@@ -65,6 +66,7 @@ def long_recording(page: Any, recording: Path) -> None:
 def main() -> None:
     """Start the app and take every picture."""
     import browsers
+    from PIL import Image
     from playwright.sync_api import sync_playwright
     from web_app import start_app, stop_app
 
@@ -91,7 +93,8 @@ def main() -> None:
                 ("long-recording", lambda page=page: long_recording(page, longest)),
             ):
                 step()
-                page.screenshot(path=chosen.folder / f"web-{name}{suffix}.png", full_page=True)
+                picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+                picture.quantize(256).save(chosen.folder / f"web-{name}{suffix}.png", optimize=True)
             page.close()
         browser.close()
         stop_app(app)

@@ -13,6 +13,8 @@ import numpy as np
 from naturelm_audio.train.manifest.sounds import NONE, Sound, answer_list, caption
 from naturelm_audio.train.manifest.wordings import WORDINGS
 
+__all__ = ["ANIMALS_11", "LABELS_19", "NONE", "Asker", "Heard", "Question", "Sound"]
+
 Generator = np.random.Generator
 
 WHALE_LABELS = ("right whale", NONE)

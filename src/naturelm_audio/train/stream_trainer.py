@@ -55,7 +55,8 @@ class StreamTrainer(RunTrainer):
         """Return the batches as they come: each process has its own, so none are shared out."""
         return DataLoader(self.draws, batch_size=None, collate_fn=self._collated)
 
-    def _collated(self, batch: StreamedBatch) -> dict[str, Any]:
+    def _collated(self, streamed: Any) -> dict[str, Any]:
+        batch: StreamedBatch = streamed
         return {**self.rows(batch.samples), PLACE: batch.place}
 
     def take(self, batch: dict[str, Any]) -> None:

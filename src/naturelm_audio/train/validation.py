@@ -68,8 +68,17 @@ def answer_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tenso
 class Judge(Protocol):
     """What a run is judged by."""
 
-    def figures(self, model: NatureLMForConditionalGeneration, **_: Any) -> dict[str, float]:
-        """Return figures by name, the same on every process."""
+    def figures(
+        self,
+        model: NatureLMForConditionalGeneration,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        batch_size: int = 8,
+        autocast: Any = contextlib.nullcontext,
+        gathered: Any = contextlib.nullcontext,
+    ) -> dict[str, float]:
+        """Return figures by name, the same on every process; see :meth:`Validation.figures`."""
         ...
 
 

@@ -190,7 +190,6 @@ class Job:
         notes = FieldNotes()
         for answer in answers:
             if self._cancelled.is_set():
-                answers.close()
                 break
             recording = by_name[answer.audio_path]
             journal.append(notes.described(answer, recording), recording)

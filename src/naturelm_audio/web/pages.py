@@ -209,7 +209,7 @@ def _settings(state: State) -> tuple[list[Any], Any, Any]:
         )  # fmt: skip
         status = gradio.Markdown("", elem_id="nl-model-status")
         with gradio.Row():
-            settings = [
+            settings: list[Any] = [
                 gradio.Number(longest, label="Window (s)", info="How much is heard at once."),
                 gradio.Number(None, label="Hop (s)", info="From window to window; empty: no overlap."),
                 gradio.Number(None, label="Channel", info="From 1; empty: the mean of all.", precision=0),

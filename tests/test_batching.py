@@ -141,6 +141,13 @@ def test_no_rows_are_no_work(queue):
     assert queue.answer([], GREEDY) == []
 
 
+def test_it_knows_how_long_nobody_needed_it(queue):
+    queue.run(lambda: time.sleep(0.05))
+    assert queue.idle_seconds < 5.0
+    time.sleep(0.1)
+    assert queue.idle_seconds >= 0.1
+
+
 def test_who_waits_when_it_closes_is_told(model):
     spy = Spy(model, GREEDY, batch_size=1)
     queue = BatchingQueue(spy)

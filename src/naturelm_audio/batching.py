@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -72,6 +73,7 @@ class BatchingQueue:
         self._waiting: list[_Ticket] = []
         self._changed = threading.Condition()
         self._closed = False
+        self._used = time.monotonic()
         self._thread = threading.Thread(target=self._serve, name="batching-queue", daemon=True)
         self._thread.start()
 
@@ -84,6 +86,11 @@ class BatchingQueue:
         """How many callers wait now."""
         with self._changed:
             return len(self._waiting)
+
+    @property
+    def idle_seconds(self) -> float:
+        """For how long nobody has had work for it; 0 while somebody waits."""
+        return 0.0 if self.waiting else time.monotonic() - self._used
 
     def encode(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
         """Return the vectors of each waveform, see :meth:`Generator.encode`.
@@ -138,6 +145,7 @@ class BatchingQueue:
     def _serve(self) -> None:
         while (batch := self._next_batch()) is not None:
             self._do(batch)
+            self._used = time.monotonic()
 
     def _next_batch(self) -> list[_Share] | None:
         """Wait for work; return what is done next, or None when the queue is closed."""

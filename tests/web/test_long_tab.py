@@ -144,6 +144,24 @@ def test_an_hour_begins_to_arrive_at_once_and_can_be_stopped(visitor, sounds):
     assert user.page.locator("#nl-long .nl-downloads").is_visible()
 
 
+def test_a_list_of_labels_is_ranked_with_scores(visitor):
+    user = visitor()
+    user.tab("Long recording")
+    user.page.locator("#nl-uploads-long").get_by_role("button", name="mixture.wav").click()
+    user.page.get_by_role("button", name="Remove mixture.wav").wait_for()
+    user.page.locator("#nl-labels-long textarea").fill("frog\nrain\nfrog")
+    user.page.locator("#nl-go-long").click()
+    user.page.locator("#nl-long").get_by_role("alert").get_by_text("frog").wait_for()  # twice on the list
+    user.page.locator("#nl-labels-long textarea").fill("frog\nrain\ncricket")
+    user.page.locator("#nl-go-long").click()
+    user.page.locator("#nl-long").get_by_text("Done:").wait_for()
+    click_at(user, 25)
+    ranking = user.page.locator(".nl-ranking li")
+    ranking.first.wait_for()
+    assert ranking.first.inner_text().startswith("frog")
+    assert {text.split("\n")[0] for text in ranking.all_inner_texts()} == {"frog", "rain", "cricket", "None"}
+
+
 def test_no_recording_is_a_sentence(visitor):
     user = visitor()
     user.tab("Long recording")

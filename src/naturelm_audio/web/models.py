@@ -23,6 +23,7 @@ __all__ = ["Loaded", "Shelf", "models_in"]
 
 logger = logging.getLogger(__name__)
 
+IDLE_SECONDS = 30.0  # longer than a job takes between two batches
 CARDS = ("README.md", "MODEL_CARD.md")
 OFFICIAL_LICENCE = "non-commercial; see the model's card, and that of Llama"
 Loader = Callable[[str], NatureLMForConditionalGeneration]
@@ -118,9 +119,9 @@ class Shelf:
         return Loaded(name, model, BatchingQueue(Generator(model, batch_size=batch_size)))
 
     def _make_room(self) -> None:
-        """Let idle large models go: two of them seldom fit."""
+        """Let large models go that nobody is at work with: two of them seldom fit."""
         for name, loaded in list(self._loaded.items()):
-            if loaded.parameters > LARGE_MODEL_PARAMETERS and not loaded.queue.waiting:
+            if loaded.parameters > LARGE_MODEL_PARAMETERS and loaded.queue.idle_seconds > IDLE_SECONDS:
                 logger.info("%s makes room for another model", name)
                 loaded.queue.close()
                 del self._loaded[name]

@@ -217,6 +217,15 @@ def _of(scores: Scores, name: str) -> ComponentScore | None:
     return next((item for item in scores.components if item.name == name), None)
 
 
+def _by_component(scored: Mapping[str, Scores]) -> Iterator[tuple[str, ComponentScore]]:
+    """Modes and scores, the modes of a component one after the other."""
+    for component in _names(scored):
+        for mode, scores in scored.items():
+            item = _of(scores, component.name)
+            if item is not None:
+                yield mode, item
+
+
 def _score_table(scored: Mapping[str, Scores]) -> str:
     names = _names(scored)
     published = [f"published {OURS}", "best other published"] if any(one.published for one in names) else []
@@ -291,8 +300,7 @@ def _answer_table(scored: Mapping[str, Scores]) -> str:
             str(item.errors),
             _range(item.extras.get("accuracy_range_of_ties") or item.extras.get("f1_range_of_ties")),
         ]
-        for mode, scores in scored.items()
-        for item in scores.components
+        for mode, item in _by_component(scored)
         if item.task != "captioning"
     ]
     return f"## Answers\n\n{_grid(header, rows)}" if rows else ""
@@ -322,8 +330,7 @@ def _detection_table(scored: Mapping[str, Scores]) -> str:
             str(len(item.classes)),
             str(sum(item.extras.get("false_positives_without_gold", {}).values())),
         ]
-        for mode, scores in scored.items()
-        for item in scores.components
+        for mode, item in _by_component(scored)
         if item.task == "detection"
     ]
     hint = (
@@ -346,7 +353,7 @@ def _ranking_table(rankings: Rankings) -> str:
         rows.append(
             [item.name, f"{item.rows:,}", f"{item.labels:,}"]
             + [_figure(item.top.get(depth)) for depth in depths]
-            + [_figure(item.chance), _figure(item.mean_average_precision)]
+            + [_figure(item.chance if item.top else None), _figure(item.mean_average_precision)]
             + [_figure(error), _figure(fitted), "-" if temperature is None else f"{temperature:.2f}"]
         )
     hint = (

@@ -112,7 +112,8 @@ def test_b2_stopped_anywhere_and_resumed_is_the_same_file(zoo, cut, torn):
         with output.open("ab") as file:
             file.write(torn)
     second = Parrot()
-    run(zoo, second, output_path=output, resume=True)
+    summary = run(zoo, second, output_path=output, resume=True)
+    assert summary.report.get("times resumed") == (1 if cut else None)
     assert output.read_bytes() == whole
     assert len(first.answered) + len(second.answered) == 9  # each once, but for the silent one
 

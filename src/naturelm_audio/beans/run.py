@@ -119,6 +119,7 @@ def _report(run: Mapping[str, Any]) -> dict[str, Any]:
         "rows at once": run.get("rows_at_once"),
         "seconds per row": run.get("seconds_per_row"),
         "run": run["run_id"],
+        "times resumed": len(run.get("resumed", [])) or None,
     }
     if replaced:
         found["questions replaced by the published rule"] = replaced

@@ -105,6 +105,14 @@ def test_a_row_that_says_its_clock_is_wrong_is_believed():
     assert survey.warnings == {"clock looks wrong": 1}
 
 
+def test_warnings_are_counted_by_their_kind():
+    doubts = [
+        ("time zone unknown", f"no label reached 0.5; the best was frog with {score}") for score in (0.1, 0.2)
+    ]
+    survey = survey_of(*(row(f"{number}.wav", warnings=texts) for number, texts in enumerate(doubts)))
+    assert survey.warnings == {"time zone unknown": 2, "no label reached 0.5": 2}
+
+
 @pytest.mark.parametrize(
     ("name", "site", "expected"),
     [

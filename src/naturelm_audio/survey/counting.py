@@ -17,6 +17,7 @@ MOST_LABELS = 5000
 MOST_FAILED_SHOWN = 500
 OTHER_LABELS = "(other answers)"
 TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):\d\d:\d\d(?:\.\d+)?(Z|[+-]\d\d:\d\d)?")
+WARNING_KIND = re.compile("[:;]")  # what stands before it is the same for all recordings
 CLOCK_WRONG = "clock looks wrong"
 EARLIEST_YEAR = 2000
 WHOLE_SURVEY = "(no folder)"
@@ -118,7 +119,7 @@ class Survey:
             self._recording, self._heard_until = answer.audio_path, 0.0
             self.recordings += 1
             site.recordings += 1
-            self.warnings.update({warning.partition(":")[0] for warning in answer.warnings or ()})
+            self.warnings.update({WARNING_KIND.split(one)[0] for one in answer.warnings or ()})
         if answer.error is not None:
             self._fail(answer, site)
             return

@@ -14,6 +14,7 @@ pytest.importorskip("gradio", reason="needs gradio of [web]")
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from naturelm_audio.batching import QueueClosedError
 from naturelm_audio.errors import AudioError, CheckpointError
 from naturelm_audio.web import sessions as sessions_module
 from naturelm_audio.web.access import Access
@@ -270,6 +271,19 @@ class TestShelf:
         with pytest.raises(CheckpointError, match="not one of the models"):
             shelf.get("/etc/passwd")
         assert shelf.get() is good
+        shelf.close()
+
+    def test_a_large_model_makes_room_for_the_next_unless_somebody_uses_it(self, toy_model, monkeypatch):
+        monkeypatch.setattr("naturelm_audio.web.models.LARGE_MODEL_PARAMETERS", 1)
+        shelf = Shelf(["one", "two", "three"], lambda name: toy_model)
+        one = shelf.get("one")
+        two = shelf.get("two")  # the first was used just now
+        assert shelf.get("one") is one
+        monkeypatch.setattr("naturelm_audio.web.models.IDLE_SECONDS", -1.0)
+        shelf.get("three")
+        assert shelf.get("one") is not one
+        with pytest.raises(QueueClosedError):
+            two.queue.run(lambda: None)
         shelf.close()
 
     def test_the_panel_knows_name_size_device_and_licence(self, toy_model, toy_model_dir):

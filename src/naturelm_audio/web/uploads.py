@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 LONGEST_NAME = 120
 PICTURE_COLUMNS = 900
 AUDIBLE_RATE_HZ = 48_000
-LONGEST_SOUND_SECONDS = 120.0
+LONGEST_SOUND_SECONDS = 600.0
 COUNTED_UP_TO_SECONDS = 600.0  # headers of MP3 are wrong by several per cent
 Settings = tuple[int | None, float]
 
@@ -110,7 +110,7 @@ class Upload:
         return png(spectrogram.tile(level, index), spectrogram.value_range(self.duration_seconds or 10.0))
 
     def sound(self, start_seconds: float, end_seconds: float, settings: Settings) -> tuple[FloatArray, int]:
-        """Return a span to listen to, at most two minutes of it, and its rate in Hz.
+        """Return a span to listen to, at most ten minutes of it, and its rate in Hz.
 
         With a speed factor it is as slow as the model hears it.
 

@@ -6,7 +6,7 @@ naturelm.timeline = (value, segments, colours, onChoose) => {
   const LANE = 30;
   const AXIS = 20;
   const CLOSEST_SECONDS = 2;
-  const total = Math.max(value.seconds, 0.5);
+  let total = Math.max(value.seconds, 0.5);
   let start = 0;
   let end = total;
   let chosen = null;
@@ -38,6 +38,13 @@ naturelm.timeline = (value, segments, colours, onChoose) => {
     start = Math.min(Math.max(from, 0), total - length);
     end = start + length;
     draw();
+  }
+
+  /** The header of an MP3 may name a length that sound goes beyond. */
+  function grow(seconds) {
+    if (seconds <= total) return;
+    if (end >= total) end = seconds;
+    total = seconds;
   }
 
   function zoom(factor, around = chosen ? (chosen.start_seconds + chosen.end_seconds) / 2 : (start + end) / 2) {
@@ -202,7 +209,7 @@ naturelm.timeline = (value, segments, colours, onChoose) => {
   });
 
   return {
-    element, draw, choose, look,
+    element, draw, choose, look, grow,
     filter(rule) { visible = rule; if (chosen && !rule(chosen)) chosen = null; draw(); },
     get range() { return [start, end]; },
   };

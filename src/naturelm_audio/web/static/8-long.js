@@ -107,6 +107,7 @@ naturelm.parts.long = (root, props) => {
           continue;
         }
         segments.push(row);
+        line.grow(row.end_seconds);
         if (!row.error) counts.set(row.output, (counts.get(row.output) || 0) + 1);
       }
       if (news.new.length) {

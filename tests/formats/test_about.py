@@ -86,6 +86,18 @@ def test_the_parts_of_a_path_give_the_path(run_of, file: str, name: str, parts: 
     assert known.path == joined or known.path == f"/{joined}".replace("//", "/")
 
 
+@pytest.mark.parametrize("word", ["--audio-path", "--audio-path="])
+def test_journals_of_older_versions_do_not_say_where_recordings_are(run_of, tmp_path: Path, wav, word: str):
+    wav("survey/site1/a.wav", seconds=1, sample_rate_hz=22_050)
+    told = ["--audio-path", "survey"] if word == "--audio-path" else ["--audio-path=survey"]
+    run = {"run_id": RUN_ID, "directory": str(tmp_path), "command": ["naturelm", "infer", *told]}
+    state = {"path": "site1/a.wav", "status": "ok", "rows": 1}
+    known = run_of(row(audio_path="site1/a.wav", sample_rate=None), state=state, run=run).recording(
+        "site1/a.wav"
+    )
+    assert (known.sample_rate_hz, known.folder) == (22_050, str(tmp_path / "survey"))
+
+
 def test_questions_are_those_that_were_asked_even_without_a_row(run_of):
     run = run_of(run={"settings": {"queries": ["Never answered?", QUERY]}})
     assert run.queries == ["Never answered?", QUERY]

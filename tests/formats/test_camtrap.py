@@ -133,7 +133,7 @@ def test_free_text_is_a_comment_on_something_unknown(tmp_path: Path):
         ({"site": None}, "site of site1/S4A01"),
         ({"start_time": None}, "start time of site1/S4A01"),
         ({"start_time": "2024-05-01T04:00:00"}, "time zone of site1/S4A01"),
-        ({"start_time": "dawn"}, "readable start time of site1/S4A01"),
+        ({"start_time": "dawn"}, "start time of site1/S4A01"),
     ],
 )
 def test_what_is_missing_is_listed_and_never_invented(tmp_path: Path, changes: dict[str, None], lack: str):
@@ -157,6 +157,14 @@ def test_a_project_that_is_not_described_is_asked_for(tmp_path: Path):
         read_dataset(tmp_path / "x.yml")
     (tmp_path / "p.json").write_text(json.dumps(DATASET))
     assert read_dataset(tmp_path / "p.json") == DATASET
+
+
+def test_a_row_without_a_time_has_that_of_its_place(tmp_path: Path):
+    first, second = rows()
+    second = Answer(**{**vars(second), "start_time": None, "end_time": "later"})
+    made(tmp_path, [first, second], "camtrap-dp", OPTIONS)
+    assert table(tmp_path, "observations")[1]["eventStart"] == "2024-05-01T04:00:10+02:00"
+    assert table(tmp_path, "observations")[1]["eventEnd"] == "2024-05-01T04:00:14+02:00"
 
 
 def test_failed_recordings_are_no_media(tmp_path: Path):

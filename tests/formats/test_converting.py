@@ -143,6 +143,12 @@ def test_an_unfinished_run_is_said(tmp_path: Path):
     assert "the run is not finished: 1 recordings are not in these rows" in done.notes
 
 
+def test_a_file_without_a_single_row_is_an_error(tmp_path: Path):
+    with pytest.raises(OutputError, match="has no rows"):
+        made(tmp_path, [], "csv")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("names", "message"), [([], "name a format"), (["xls"], "there is no format 'xls'")])
 def test_formats_that_are_not_there_are_refused(tmp_path: Path, names: list[str], message: str):
     with pytest.raises(OptionsError, match=message):

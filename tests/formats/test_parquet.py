@@ -44,6 +44,12 @@ def test_the_documented_rows_are_read_by_pyarrow(tmp_path: Path):
     ]
 
 
+def test_times_do_not_depend_on_what_else_is_imported(tmp_path: Path):
+    """With pandera in the process, pyarrow takes 04:00+02:00 for 04:00 UTC."""
+    pytest.importorskip("pandera", reason="comes with a reader that is not ours: pip install '.[oracles]'")
+    test_the_documented_rows_are_read_by_pyarrow(tmp_path)
+
+
 def test_types_are_those_declared_even_where_all_is_null(tmp_path: Path):
     made(tmp_path, [failed()], "parquet")
     schema = table(tmp_path).schema

@@ -90,6 +90,15 @@ def test_X2_a_band_above_nyquist_is_left_out_and_said(tmp_path: Path):
     assert any("above the highest frequency" in note for note in done.notes)
 
 
+def test_what_is_not_known_of_a_recording_is_said(tmp_path: Path):
+    done = made(tmp_path, [row(sample_rate=None)], "raven", written_root=None)
+    assert [note.split(":")[1] for note in done.notes] == [
+        " 1 recordings whose folder is not known",
+        " 1 recordings of unknown sample rate, whose bands Raven may refuse",
+    ]
+    assert selections(tmp_path)[0]["Begin Path"] == "site1/S4A01_20240501_040000.wav"
+
+
 def two_files(**changes: object) -> list[Answer]:
     """14.5 s with two hits, 3 s of silence, and 900 s with a hit at 20 s."""
     quiet = {"audio_path": "site1/quiet.wav", "duration_seconds": 3.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,18 @@ class TestDarwinCore:
         assert second["eventDate"] == "2024-05-01T04:00:10+02:00/2024-05-01T04:00:14.5+02:00"
         assert first["occurrenceID"] != second["occurrenceID"]
 
+    def test_the_place_in_the_recording_stands_in_a_table_beside_it(self, tmp_path: Path):
+        made(tmp_path, documented(), "darwin-core")
+        occurrences = cells(tmp_path, OCCURRENCES)
+        first, second = cells(tmp_path, "combined.audiovisual.csv")
+        assert [one["occurrenceID"] for one in (first, second)] == [
+            one["occurrenceID"] for one in occurrences
+        ]
+        assert (second["ac:startTime"], second["ac:endTime"]) == ("10.0", "14.5")
+        assert second["ac:startTimestamp"] == "2024-05-01T02:00:10Z"
+        assert second["ac:endTimestamp"] == "2024-05-01T02:00:14.500000Z"
+        assert (second["ac:freqLow"], second["ac:freqHigh"]) == ("0.0", "8000.0")
+
     def test_windows_are_merged_before_they_are_occurrences(self, tmp_path: Path):
         rows = [
             labelled(
@@ -227,6 +240,14 @@ class TestDarwinCore:
         made(tmp_path, documented(), "darwin-core")
         first, _ = cells(tmp_path, OCCURRENCES)
         assert (first["decimalLatitude"], first["decimalLongitude"], first["geodeticDatum"]) == ("", "", "")
+
+
+def test_a_time_that_is_none_stops_no_format(tmp_path: Path):
+    rows = [
+        replace(one, start_time="dawn", end_time="dusk", latitude=1.0, longitude=2.0) for one in documented()
+    ]
+    assert made(tmp_path, rows, ["birdnet", "darwin-core", "csv", "parquet"]).is_whole
+    assert cells(tmp_path, BIRDNET)[0]["week"] == "-1"
 
 
 def test_several_labels_are_several_annotations(tmp_path: Path):

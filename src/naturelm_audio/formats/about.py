@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,21 @@ class Run:
         if self.audio_root is not None:
             return self.audio_root / name
         state = self.states.get(name)
-        return Path(state.file) if state is not None and state.file else None
+        if state is not None and state.file:
+            return Path(state.file)
+        return next((root / name for root in self._searched if (root / name).is_file()), None)
+
+    @cached_property
+    def _searched(self) -> list[Path]:
+        """Folders that the run was told to search; journals of older versions don't say where files are."""
+        command, directory = self.content.get("command"), self.content.get("directory")
+        if not isinstance(command, list) or not isinstance(directory, str):
+            return []
+        words = [str(word) for word in command]
+        told = [after for word, after in pairwise(words) if word == "--audio-path"]
+        told += [word.partition("=")[2] for word in words if word.startswith("--audio-path=")]
+        places = [Path(directory) / place for place in told]
+        return [*places, *(place.parent for place in places)]
 
     def _written(self, name: str, file: Path | None) -> dict[str, Any]:
         """Return the parts of the path as they are written; no folder where none is known."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar, TextIO
 
 from naturelm_audio.formats.annotations import Annotation
-from naturelm_audio.formats.text import csv_rows, decimal
+from naturelm_audio.formats.text import csv_rows, decimal, moment
 from naturelm_audio.formats.writing import AnnotationWriter, Export
 from naturelm_audio.records import Answer
 
@@ -59,7 +58,7 @@ def _place(answer: Answer) -> tuple[str, str, str]:
 
 def _week(time: str | None) -> str:
     """Return BirdNET's week: four in every month, from 1 to 48."""
-    if time is None:
+    date = moment(time)
+    if date is None:
         return UNKNOWN
-    date = datetime.fromisoformat(time)
     return str((date.month - 1) * 4 + min(4, (date.day - 1) // 7 + 1))

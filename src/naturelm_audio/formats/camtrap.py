@@ -21,7 +21,7 @@ from naturelm_audio.files import write_atomically
 from naturelm_audio.formats.about import Recording
 from naturelm_audio.formats.annotations import Annotation, band_hz
 from naturelm_audio.formats.darwin_core import hashed, identified_by, occurrence_id
-from naturelm_audio.formats.text import csv_rows, one_line
+from naturelm_audio.formats.text import csv_rows, moment, one_line
 from naturelm_audio.formats.writing import AnnotationWriter, Export
 from naturelm_audio.options import parse_yaml
 from naturelm_audio.records import Answer
@@ -155,12 +155,13 @@ class CamtrapWriter(AnnotationWriter):
         """Take up a recording: its media row, and its part in the deployment."""
         super().begin(recording)
         first = self.export.run.first(recording.name)
-        if first is None or first.start_seconds is None or first.start_time is None:
+        time = moment(first.start_time) if first is not None else None
+        if first is None or first.start_seconds is None or time is None:
             return
-        expansion = first.time_expansion or 1.0
-        start = datetime.fromisoformat(first.start_time) - timedelta(seconds=first.start_seconds / expansion)
+        self._expansion = first.time_expansion or 1.0
+        self._begun = start = time - timedelta(seconds=first.start_seconds / self._expansion)
         seconds = recording.exact_seconds or first.end_seconds or 0.0
-        self._deploy(first, start, start + timedelta(seconds=float(seconds) / expansion))
+        self._deploy(first, start, start + timedelta(seconds=float(seconds) / self._expansion))
         self._media_id = self._id_of(recording.name)
         self._row("media", {
             "mediaID": self._media_id,
@@ -183,8 +184,8 @@ class CamtrapWriter(AnnotationWriter):
             "observationID": occurrence_id(annotation),
             "deploymentID": answer.site,
             "mediaID": self._media_id,
-            "eventStart": _whole_seconds(datetime.fromisoformat(answer.start_time or "")),
-            "eventEnd": _whole_seconds(datetime.fromisoformat(annotation.end_time or "")),
+            "eventStart": self._time(answer.start_time, annotation.start_seconds),
+            "eventEnd": self._time(annotation.end_time, annotation.end_seconds),
             "observationLevel": "media",
             "observationType": "animal" if name else "unknown",
             "scientificName": name,
@@ -210,6 +211,13 @@ class CamtrapWriter(AnnotationWriter):
         package = json.dumps(self._package(), indent=2, ensure_ascii=False)
         write_atomically(self.folder / "datapackage.json", f"{package}\n")
 
+    def _time(self, told: str | None, seconds: float) -> str:
+        """Return the time that the row tells, else that of its place in the recording."""
+        time = moment(told)
+        if time is None or time.tzinfo is None:
+            time = self._begun + timedelta(seconds=seconds / self._expansion)
+        return _whole_seconds(time)
+
     def _deploy(self, first: Answer, start: datetime, end: datetime) -> None:
         site, latitude, longitude = first.site or "", first.latitude or 0.0, first.longitude or 0.0
         known = self._deployments.setdefault(
@@ -217,7 +225,7 @@ class CamtrapWriter(AnnotationWriter):
         )
         known.start, known.end = min(known.start, start), max(known.end, end)
         if (known.latitude, known.longitude) != (latitude, longitude):
-            self.left_out["positions other than that of the site's first recording"] += 1
+            self.doubts["recordings at another position than the first of their site"] += 1
 
     def _row(self, table: str, values: Mapping[str, Any]) -> None:
         self._rows[table]([values.get(column, "") for column in TABLES[table]])
@@ -282,13 +290,7 @@ def _lacks(first: Answer) -> Iterator[str]:
         yield "site"
     if first.latitude is None or first.longitude is None:
         yield "position"
-    time = None
-    if first.start_time:
-        try:
-            time = datetime.fromisoformat(first.start_time)
-        except ValueError:
-            yield "readable start time"
-            return
+    time = moment(first.start_time)
     if time is None:
         yield "start time"
     elif time.tzinfo is None:

@@ -130,6 +130,8 @@ def convert(
             raise OutputError(
                 "; ".join(f"{name} needs {', '.join(lacks)}" for name, lacks in impossible.items())
             )
+        if not export.names:
+            raise OutputError(f"{source}: has no rows: give the JSON Lines of `naturelm infer`")
         paths = _checked_paths(writers, export, overwrite)
         _write(export, writers)
         conversion = Conversion(
@@ -232,6 +234,8 @@ def _notes(run: Run, writers: Sequence[Writer]) -> Iterator[str]:
     for writer in writers:
         for reason, count in sorted(writer.left_out.items()):
             yield f"{writer.name}: left out: {reason} ({count:,})"
+        for doubt, count in sorted(writer.doubts.items()):
+            yield f"{writer.name}: {count:,} {doubt}"
 
 
 def _write_params(export: Export, conversion: Conversion) -> None:

@@ -23,6 +23,7 @@ class KaleidoscopeWriter(AnnotationWriter):
 
     name: ClassVar[str] = "kaleidoscope"
     suffix: ClassVar[str] = ".kaleidoscope.csv"
+    names_folders: ClassVar[bool] = True
 
     def check(self, path: Path) -> None:
         """Refuse to replace a table that has manual names.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
 from naturelm_audio.errors import MissingExtraError
 from naturelm_audio.files import replacing_file
+from naturelm_audio.formats.text import moment
 from naturelm_audio.formats.writing import Export, RowWriter, make_folder
 from naturelm_audio.records import ANSWER_KEYS, Answer, dump_json
 
 __all__ = ["ParquetWriter"]
 
 RUN_KEY = "naturelm.run"
+EPOCH, LOCAL = datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1)
+MICROSECOND = timedelta(microseconds=1)
 ROWS_AT_ONCE = 16_384
 TIMES = {"start_time": "start_time_local", "end_time": "end_time_local"}
 # fmt: off
@@ -105,20 +108,18 @@ def _columns(rows: list[Answer]) -> dict[str, list[Any]]:
     columns["channel"] = [None if value is None else str(value) for value in columns["channel"]]
     offsets: list[int | None] = [None] * len(rows)
     for name, local in TIMES.items():
-        times = [None if value is None else _time(value) for value in columns[name]]
-        columns[name] = [time if time is not None and time.tzinfo else None for time in times]
-        columns[local] = [time if time is not None and not time.tzinfo else None for time in times]
+        times = [moment(value) for value in columns[name]]
+        columns[name] = [_microseconds(time, EPOCH) if time and time.tzinfo else None for time in times]
+        columns[local] = [_microseconds(time, LOCAL) if time and not time.tzinfo else None for time in times]
         if name == "start_time":
-            offsets = [_offset_minutes(time) for time in columns[name]]
+            offsets = [_offset_minutes(time) for time in times]
     columns["utc_offset_minutes"] = offsets
     return columns
 
 
-def _time(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None
+def _microseconds(time: datetime, since: datetime) -> int:
+    """Return a time as Parquet stores it; pyarrow itself forgets zones in some surroundings."""
+    return (time - since) // MICROSECOND
 
 
 def _offset_minutes(time: datetime | None) -> int | None:

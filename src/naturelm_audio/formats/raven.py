@@ -51,6 +51,7 @@ class RavenWriter(AnnotationWriter):
     name: ClassVar[str] = "raven"
     suffix: ClassVar[str] = ".selections.txt"
     is_per_file: ClassVar[bool] = True
+    names_folders: ClassVar[bool] = True
 
     def __init__(self, export: Export) -> None:
         super().__init__(export)
@@ -80,6 +81,10 @@ class RavenWriter(AnnotationWriter):
     def begin(self, recording: Recording) -> None:
         """Take up a recording, at its place in its sequence."""
         super().begin(recording)
+        if recording.nyquist_hz is None and not recording.failed:
+            self.doubts[
+                "recordings of unknown sample rate, whose bands Raven may refuse: give --audio-root"
+            ] += 1
         self._head = f"{plain_cell(recording.file_name)}\t{plain_cell(recording.path)}"
         if not self.per_file:
             self._is_placed = recording.name in self._places

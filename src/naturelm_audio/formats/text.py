@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, TextIO
 
-__all__ = ["csv_rows", "decimal", "one_line", "plain_cell", "spreadsheet_safe"]
+__all__ = ["csv_rows", "decimal", "moment", "one_line", "plain_cell", "spreadsheet_safe"]
 
 # What no table shows, or some reader takes for the end of a line, such as U+0085, U+2028 and U+2029.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -22,6 +23,16 @@ def one_line(text: str) -> str:
 def plain_cell(text: str) -> str:
     """Return a cell for tables without quoting: one line, and apostrophes for double quotes."""
     return one_line(text.replace('"', "'"))
+
+
+def moment(text: str | None) -> datetime | None:
+    """Return a time of a row; None if there is none, or it is none."""
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def spreadsheet_safe(text: str) -> str:

@@ -72,7 +72,7 @@ class Export:
 class Writer(ABC):
     """One format. A context manager: its files appear when the block ends without an error.
 
-    ``left_out`` counts, by reason, what the format has no place for.
+    ``left_out`` counts, by reason, what the format has no place for; ``doubts`` what may be wrong in it.
     """
 
     name: ClassVar[str]
@@ -86,6 +86,7 @@ class Writer(ABC):
         self.export = export
         self.options = export.options
         self.left_out: Counter[str] = Counter()
+        self.doubts: Counter[str] = Counter()
         self.rows = 0
         asked = self.is_per_file if export.options.per_file is None else export.options.per_file
         self.per_file = self.is_per_file if self.only_one_way else asked
@@ -251,6 +252,8 @@ class AnnotationWriter(TextWriter):
     """A format of spans with one label each, merged if that was asked for."""
 
     always_merges: ClassVar[bool] = False
+    names_folders: ClassVar[bool] = False
+    """Whether another program opens recordings by what is written here."""
 
     def __init__(self, export: Export) -> None:
         super().__init__(export)
@@ -260,6 +263,8 @@ class AnnotationWriter(TextWriter):
         """Take up a recording."""
         super().begin(recording)
         self._merger = Merger() if self.merges else None
+        if self.names_folders and not recording.folder and self.export.run.written_root is None:
+            self.doubts["recordings whose folder is not known: give --audio-root or --paths-as"] += 1
 
     def row(self, answer: Answer) -> None:
         """Write the annotations of a row, or those that it completes."""

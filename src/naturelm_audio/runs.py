@@ -20,6 +20,7 @@ from naturelm_audio import prompts
 from naturelm_audio.calibration import Calibration, read_calibration
 from naturelm_audio.errors import NatureLMError
 from naturelm_audio.formats import Conversion
+from naturelm_audio.formats.about import licence_of
 from naturelm_audio.journal import Journal
 from naturelm_audio.label_lists import DEFAULT_TOP_K, LabelList, read_labels
 from naturelm_audio.metadata import FieldNotes
@@ -190,7 +191,11 @@ def _note_model(journal: Journal, pipeline: Pipeline) -> None:
             "dtype": str(model.dtype).removeprefix("torch."),
         },
     )
-    journal.note(device=str(model.device), model_source=str(provenance.source))
+    journal.note(
+        device=str(model.device),
+        model_source=str(provenance.source),
+        licence_of_weights=licence_of(provenance.model_name),
+    )
 
 
 def about_run() -> dict[str, Any]:

@@ -93,8 +93,8 @@ def test_X2_a_band_above_nyquist_is_left_out_and_said(tmp_path: Path):
 def test_what_is_not_known_of_a_recording_is_said(tmp_path: Path):
     done = made(tmp_path, [row(sample_rate=None)], "raven", written_root=None)
     assert [note.split(":")[1] for note in done.notes] == [
-        " 1 recordings whose folder is not known",
         " 1 recordings of unknown sample rate, whose bands Raven may refuse",
+        " 1 recordings whose folder is not known",
     ]
     assert selections(tmp_path)[0]["Begin Path"] == "site1/S4A01_20240501_040000.wav"
 

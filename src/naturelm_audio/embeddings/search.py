@@ -6,14 +6,14 @@ and nothing is approximate. Equal scores keep the order of the table.
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from naturelm_audio.audio import probe, read_span
+from naturelm_audio.audio import SAMPLE_RATE_HZ, read_span
 from naturelm_audio.embeddings.encoder import Embedder
 from naturelm_audio.embeddings.parts import EmbeddedSpan, FloatArray
 from naturelm_audio.embeddings.table import EmbeddingTable
@@ -21,8 +21,6 @@ from naturelm_audio.errors import AudioError, OptionsError
 from naturelm_audio.recordings import shown_path
 
 __all__ = ["METRICS", "Hit", "Query", "embed_query", "nearest"]
-
-logger = logging.getLogger(__name__)
 
 METRICS = ("cosine", "inner")
 LEAST_SECONDS = 0.5
@@ -62,28 +60,28 @@ def embed_query(embedder: Embedder, table: EmbeddingTable, query: Query) -> Floa
     """
     _require_same_encoder(embedder, table)
     settings = table.settings
-    duration = None if query.end_seconds is None else query.end_seconds - query.start_seconds
-    if duration is not None and not duration > 0:
+    given = None if query.end_seconds is None else query.end_seconds - query.start_seconds
+    if given is not None and not given > 0:
         raise OptionsError(f"--end-seconds {query.end_seconds:g} is not after {query.start_seconds:g}")
     longest = embedder.max_seconds * settings["speed_factor"]
-    if duration is None:  # a day of sound is not read to find that it is too long
-        whole = probe(query.path).duration_seconds
-        duration = None if whole is None or whole - query.start_seconds <= longest else whole
-    if duration is not None and duration > longest + 1e-6:
-        raise OptionsError(
-            f"{shown_path(query.path)}: {duration:.6g} s are more than the {longest:g} s heard at once: "
-            "choose a part with --start-seconds and --end-seconds"
-        )
     samples = read_span(
         query.path,
         query.start_seconds,
-        duration,
+        # A little more than is heard, so that a longer recording is seen to be longer without reading it.
+        min(given or math.inf, longest + 0.01),
         channel=settings["channel"],
         speed_factor=settings["speed_factor"],
         resampler=settings["resampler"],
     )
-    if len(samples) < LEAST_SECONDS * 16_000:
-        message = f"{len(samples) / 16_000:.3g} s of sound; a query needs at least {LEAST_SECONDS:g} s"
+    if len(samples) > round(embedder.max_seconds * SAMPLE_RATE_HZ):
+        raise OptionsError(
+            f"{shown_path(query.path)}: longer than the {longest:g} s heard at once: choose a part with "
+            "--start-seconds and --end-seconds"
+        )
+    if len(samples) < LEAST_SECONDS * SAMPLE_RATE_HZ:
+        message = (
+            f"{len(samples) / SAMPLE_RATE_HZ:.3g} s of sound; a query needs at least {LEAST_SECONDS:g} s"
+        )
         raise AudioError(message, path=shown_path(query.path), code="audio_too_short")
     vectors: FloatArray = embedder.embed([samples])[0][0]
     return vectors

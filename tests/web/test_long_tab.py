@@ -38,7 +38,9 @@ def listened(visitor):
 
 def click_at(user, seconds, total=60.0):
     """Click the segment at a time of the whole recording."""
-    box = user.page.locator(".nl-view").bounding_box()
+    view = user.page.locator(".nl-view")
+    view.scroll_into_view_if_needed()
+    box = view.bounding_box()
     user.page.mouse.click(box["x"] + box["width"] * seconds / total, box["y"] + 140 + 20 + 12)
 
 
@@ -102,19 +104,23 @@ def test_zoom_shows_less_and_finer(listened):
 def test_filters_by_answer_confidence_and_text(listened):
     page = listened.page
     page.get_by_text("The same as a list").click()
-    segments = page.locator(".nl-segments li")
-    assert segments.count() == 6
+
+    def shown(number):
+        page.wait_for_function(f"document.querySelectorAll('.nl-segments li').length === {number}")
+
+    shown(6)
     frog = page.locator(".nl-legend button").filter(has_text="frog")
     frog.click()
     assert frog.get_attribute("aria-pressed") == "false"
-    assert segments.count() == 4
+    shown(4)
     frog.click()
     page.get_by_label("Show answers that contain").fill("frog")
-    assert segments.count() == 2
+    shown(2)
     page.get_by_label("Show answers that contain").fill("")
+    shown(6)
     page.get_by_label("Confidence of at least").fill("0.9")
-    assert 0 < segments.count() < 6
-    segments.first.get_by_role("button").click()
+    page.wait_for_function("document.querySelectorAll('.nl-segments li').length < 6")
+    page.locator(".nl-segments button").first.click()
     page.locator(".nl-detail strong").first.wait_for()
 
 

@@ -81,6 +81,9 @@ def train(recipe: Recipe, output_dir: str | Path, *, stop_after: int | None = No
         OutputError: the disk is full; the last checkpoint is whole.
     """
     folder = Path(output_dir)
+    known = _finished_before(recipe, folder)
+    if known is not None:
+        return known
     trainer = prepare(recipe, folder)
     if stop_after is not None:
         trainer.add_callback(Stopping(stop_after))
@@ -95,6 +98,19 @@ def train(recipe: Recipe, output_dir: str | Path, *, stop_after: int | None = No
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     ended = trainer.counts.ended_early or trainer.state.global_step >= recipe.optimiser.steps
     return _finish(trainer, folder) if ended else None
+
+
+def _finished_before(recipe: Recipe, folder: Path) -> Finished | None:
+    """Return what a run that came to its end ended with, without building it again; None if it didn't."""
+    last = checkpoints.last_checkpoint(folder)
+    if last is None or not (folder / RECORD).is_file() or not (folder / MODEL).is_dir():
+        return None
+    record = _read_record(folder)
+    if "best_step" not in record:
+        return None
+    _check_same_run(recipe, folder)
+    unreadable = {int(row): reason for row, reason in record["unreadable"].items()}
+    return Finished(folder / MODEL, last, record["figures"], unreadable, record["bad_updates"])
 
 
 def train_stages(recipes: Sequence[Recipe], output_dir: str | Path) -> Finished | None:

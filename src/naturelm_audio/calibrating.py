@@ -126,7 +126,7 @@ def _sound(row: Row, table: Table, path: Path, label: str) -> Sound:
         raise LabelError(f"{table.path}, line {row.line}: the label is empty")
     cells = {name: row.cells.get(table.column(name) or "", "") for name in ("start_seconds", "end_seconds")}
     try:
-        times = {name: number(cell) for name, cell in cells.items() if not is_blank(cell)}
+        times: dict[str, Any] = {name: number(cell) for name, cell in cells.items() if not is_blank(cell)}
     except ValueError as error:
         raise LabelError(f"{table.path}, line {row.line}: {error}") from None
     recording = row.cells.get(table.column("recording") or "", "")

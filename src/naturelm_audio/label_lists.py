@@ -220,7 +220,8 @@ def _label(names: Mapping[str, str], where: str) -> Label:
         raise LabelError(f"{where}: the label is empty")
     if CONTROL.search(text):
         raise LabelError(f"{where}: the label {text!r} has a tab, a line feed or another control character")
-    return Label(**{**names, "label": text})
+    others: dict[str, Any] = {name: names[name] for name in names if name != "label"}
+    return Label(label=text, **others)
 
 
 def as_label_list(labels: LabelList | Sequence[str]) -> LabelList:

@@ -102,7 +102,7 @@ class TableWriter:
         try:
             writer._journal.lock()
             stored = writer.run_file.stored(writer._journal, mode)
-            writer._begin(settings | {"file_format": file_format}, about or {}, stored)
+            writer._begin({**settings, "file_format": file_format}, about or {}, stored)
         except BaseException:
             writer._journal.close()
             raise

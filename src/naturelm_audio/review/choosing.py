@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from naturelm_audio.errors import OptionsError
 from naturelm_audio.records import Answer
@@ -32,7 +32,6 @@ class Candidate:
     label: str
     score: float | None = None
     certainty: float | None = None
-    scientific_name: str | None = None
     channel: int | None = None
     speed_factor: float = 1.0
 
@@ -132,29 +131,24 @@ def _order(select: str, seed: int) -> Callable[[Candidate], tuple[float, str]]:
 def _candidates(answer: Answer) -> Iterator[Candidate]:
     if answer.output is None or answer.start_seconds is None or answer.end_seconds is None:
         return
-    where = {
-        "path": answer.audio_path,
-        "start_seconds": answer.start_seconds,
-        "end_seconds": answer.end_seconds,
-        "channel": answer.channel if isinstance(answer.channel, int) else None,
-        "speed_factor": answer.speed_factor or 1.0,
-    }
+    window = Candidate(
+        path=answer.audio_path,
+        start_seconds=answer.start_seconds,
+        end_seconds=answer.end_seconds,
+        label=" ".join(answer.output.split())[:MOST_LABEL_CHARACTERS],
+        score=answer.confidence,
+        certainty=answer.confidence,
+        channel=answer.channel if isinstance(answer.channel, int) else None,
+        speed_factor=answer.speed_factor or 1.0,
+    )
     if not answer.labels:
-        label = " ".join(answer.output.split())[:MOST_LABEL_CHARACTERS]
-        score = answer.confidence
-        yield Candidate(label=label, score=score, certainty=score, **where)  # type: ignore[arg-type]
+        yield window
         return
-    scores = [label.score for label in answer.labels if label.score is not None]
+    scores = [one.score for one in answer.labels if one.score is not None]
     ranked = answer.confidence_kind in RANKED_KINDS
-    for label in answer.labels[:1] if ranked else answer.labels:
-        certainty = scores[0] - scores[1] if ranked and len(scores) > 1 else label.score
-        yield Candidate(
-            label=label.label,
-            score=label.score,
-            certainty=certainty,
-            scientific_name=label.scientific_name,
-            **where,  # type: ignore[arg-type]
-        )
+    for one in answer.labels[:1] if ranked else answer.labels:
+        certainty = scores[0] - scores[1] if ranked and len(scores) > 1 else one.score
+        yield replace(window, label=one.label, score=one.score, certainty=certainty)
 
 
 def _listed(queries: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import toys
@@ -41,7 +42,11 @@ def status(*arguments):
 
 def test_a_run_by_command(config, tmp_path, capsys):
     assert status("train", "--cfg-path", config, "--output-dir", tmp_path / "run") == 0
-    assert f"The model is in {tmp_path / 'run' / 'model'}." in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert f"The model is in {tmp_path / 'run' / 'model'}." in shown.out
+    assert "| task | loss | token_accuracy | rows |" in shown.out
+    assert "| common-classification | " in shown.out
+    assert re.search(r"update 2 of 2: eval_loss \d+\.\d+, eval_token_accuracy \d", shown.err)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -181,10 +181,27 @@ def _log_on_stderr() -> Iterator[None]:
         ours.setLevel(level)
 
 
+def _figure_lines(figures: Mapping[str, float]) -> list[str]:
+    """Return the figures of all rows in a line each, and those of tasks as a table."""
+    lines = [f"  {name}: {value:.4g}" for name, value in figures.items() if "/" not in name]
+    tasks: dict[str, dict[str, float]] = {}
+    for name, value in figures.items():
+        task, slash, metric = name.rpartition("/")
+        if slash:
+            tasks.setdefault(task, {})[metric] = value
+    metrics = list(dict.fromkeys(metric for found in tasks.values() for metric in found))
+    if tasks:
+        lines += ["", f"| task | {' | '.join(metrics)} |", f"|---|{'---:|' * len(metrics)}"]
+    for task, found in tasks.items():
+        cells = [f"{found[metric]:.4g}" if metric in found else "" for metric in metrics]
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    return lines
+
+
 def _say_finished(model: Path, figures: dict[str, float], unreadable: int, bad_updates: int) -> None:
     click.echo(f"The model is in {model}.")
-    for name, value in figures.items():
-        click.echo(f"  {name}: {value:.4g}")
+    for line in _figure_lines(figures):
+        click.echo(line)
     if unreadable:
         click.echo(f"{unreadable} rows were left out because their audio can't be read; see run.json.")
     if bad_updates:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,7 +36,7 @@ from naturelm_audio.train.schedule import discard_gradients, make_optimiser, mak
 from naturelm_audio.train.validation import Judge, answer_losses
 from naturelm_audio.train.yaml_options import closest
 
-__all__ = ["LOG", "RunTrainer", "TrainingError", "keep_frozen_parts_still"]
+__all__ = ["LOG", "RunTrainer", "TrainingError", "in_words", "keep_frozen_parts_still"]
 
 logger = logging.getLogger(__name__)
 
@@ -312,7 +312,12 @@ class RunTrainer(ResumableTrainer):
             row.pop("epoch", None)
             with (self.run_folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            logger.info("%s", row)
+            logger.info("update %d of %d: %s", row["step"], self.state.max_steps, in_words(logs))
+
+
+def in_words(figures: Mapping[str, float]) -> str:
+    """Return figures in one line, without those of single tasks, which the log has."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if "/" not in name)
 
 
 def keep_frozen_parts_still(model: NatureLMForConditionalGeneration) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -91,11 +92,16 @@ def run_app(given: dict[str, Any], say: Callable[[str], object]) -> int:
             logger.warning("anyone who reaches %s can use this app: set a password, see --help", host)
         shown = f"[{host}]" if ":" in host else host
         say(f"NatureLM-audio is at http://{shown}:{port} (end it with Ctrl-C)")
+        signal.signal(signal.SIGTERM, _leave)  # else it would end the process before users' files are gone
         try:
             app.server(host, port).run(sockets=[listening])
         finally:
             app.close()
     return 0
+
+
+def _leave(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def make_app(config: RunConfig, given: dict[str, Any], password: str | None) -> Any:

@@ -98,12 +98,18 @@ def test_another_ranking_is_not_resumed_into_the_same_file(infer: Run, change: A
 
 
 def test_free_answers_are_not_resumed_into_a_ranking(infer: Run) -> None:
-    infer("--query", "Who?", "--max-new-tokens", 2, labels=None)
-    status, shown = infer("--query", "Who?", "--resume", "--max-new-tokens", 2)
+    infer("--query", "Who?", labels=None)
+    status, shown = infer("--query", "Who?", "--resume")
     assert (status, "ranking" in shown) == (2, True)
-    infer("--query", "Who?", "--max-new-tokens", 2, "--overwrite")
-    status, shown = infer("--query", "Who?", "--resume", "--max-new-tokens", 2, labels=None)
+    infer("--query", "Who?", "--overwrite")
+    status, shown = infer("--query", "Who?", "--resume", labels=None)
     assert (status, "ranking" in shown) == (2, True)
+
+
+@pytest.mark.parametrize("flag", ["--num-beams", "--max-new-tokens"])
+def test_options_of_free_answers_are_refused(infer: Run, flag: str) -> None:
+    status, shown = infer(flag, 2)
+    assert (status, f"{flag} has no effect with --labels" in shown) == (2, True)
 
 
 def test_batches_never_show(infer: Run) -> None:

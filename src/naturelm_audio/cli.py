@@ -52,6 +52,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 STOPPED, WRONG_USE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
 GENERATE_FLAGS = ("num_beams", "max_new_tokens", "merging_alpha")
+ANSWER_FLAGS = ("num_beams", "max_new_tokens")  # of free answers only
 
 
 def _batch_size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
@@ -318,6 +319,9 @@ def merge_options(config: RunConfig, given: dict[str, Any]) -> InferOptions:
     if values.get("batch_size") == "auto":
         values["batch_size"] = None
     changes = {name: given[name] for name in GENERATE_FLAGS if name in given}
+    for name in ANSWER_FLAGS:
+        if name in changes and "labels_path" in given:
+            raise OptionsError(f"--{name.replace('_', '-')} has no effect with --labels: leave it out")
     values["generate"] = _changed_generation(config, changes)
     values["audio_paths"], values["queries"] = tuple(given["audio_path"]), tuple(given["query"])
     return InferOptions(**values)

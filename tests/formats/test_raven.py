@@ -92,10 +92,11 @@ def test_X2_a_band_above_nyquist_is_left_out_and_said(tmp_path: Path):
 
 def test_what_is_not_known_of_a_recording_is_said(tmp_path: Path):
     done = made(tmp_path, [row(sample_rate=None)], "raven", written_root=None)
-    assert [note.split(":")[1] for note in done.notes] == [
-        " 1 recordings of unknown sample rate, whose bands Raven may refuse",
-        " 1 recordings whose folder is not known",
+    assert [note.split(": ")[1] for note in done.notes] == [
+        "recordings of unknown sample rate, whose bands Raven may refuse",
+        "recordings whose folder is not known",
     ]
+    assert all(note.endswith("(1)") for note in done.notes)
     assert selections(tmp_path)[0]["Begin Path"] == "site1/S4A01_20240501_040000.wav"
 
 
@@ -140,6 +141,7 @@ def test_X1_a_recording_of_unknown_length_is_in_no_sequence(tmp_path: Path):
     assert len(selections(tmp_path, "combined.selections.txt")) == 2
     assert len(text_of(tmp_path, "combined.list.txt").splitlines()) == 1
     assert any("unknown length" in note for note in done.notes)
+    assert done.rows == {"raven": 2}
 
 
 @given(

@@ -235,7 +235,7 @@ def _notes(run: Run, writers: Sequence[Writer]) -> Iterator[str]:
         for reason, count in sorted(writer.left_out.items()):
             yield f"{writer.name}: left out: {reason} ({count:,})"
         for doubt, count in sorted(writer.doubts.items()):
-            yield f"{writer.name}: {count:,} {doubt}"
+            yield f"{writer.name}: {doubt} ({count:,})"
 
 
 def _write_params(export: Export, conversion: Conversion) -> None:

@@ -84,8 +84,7 @@ class DarwinCoreWriter(AnnotationWriter):
     def annotation(self, annotation: Annotation) -> None:
         """Write an occurrence."""
         if not annotation.scientific_name:
-            self.rows -= 1
-            self.left_out["annotations without a scientific name"] += 1
+            self.leave_out("annotations without a scientific name")
             return
         answer = annotation.answer
         has_place = answer.latitude is not None and answer.longitude is not None

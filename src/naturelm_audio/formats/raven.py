@@ -102,12 +102,10 @@ class RavenWriter(AnnotationWriter):
         answer = annotation.answer
         band = band_hz(answer, self.recording.nyquist_hz)
         if not self.per_file and not self._is_placed:
-            self.left_out[
-                "annotations of recordings of unknown length, which have no place in a sequence"
-            ] += 1
+            self.leave_out("annotations of recordings of unknown length, which have no place in a sequence")
             return
         if band is None:
-            self.left_out["annotations whose band is above the highest frequency of their recording"] += 1
+            self.leave_out("annotations whose band is above the highest frequency of their recording")
             return
         table = self._table
         table.selections += 1

@@ -283,6 +283,11 @@ class AnnotationWriter(TextWriter):
                 self.annotation(annotation)
         super().end(recording)
 
+    def leave_out(self, reason: str) -> None:
+        """Count an annotation that the format has no place for."""
+        self.rows -= 1
+        self.left_out[reason] += 1
+
     @abstractmethod
     def annotation(self, annotation: Annotation) -> None:
         """Write one annotation of ``self.recording``."""

@@ -106,6 +106,38 @@ def test_T11_layers_dropped_at_random_hang_nothing(folder, kind):
     assert len(log(folder / f"{kind}-drop", "loss")) == 6
 
 
+STREAM_WORKER = """
+import sys
+from pathlib import Path
+from rehearsal import recipe
+from naturelm_audio.train.running import train
+
+folder, name, stop = Path(sys.argv[1]), *sys.argv[2:4]
+plan = recipe(folder / "shards", folder / "toy", data={"stream": True}, augment={"mixup_probability": 0.0})
+train(plan, folder / name, stop_after=int(stop) or None)
+"""
+
+
+def test_X11_two_readers_of_a_stream_are_taken_up_exactly(folder):
+    pytest.importorskip("datasets")
+    from naturelm_audio.train.manifest.annotations import read_annotations
+    from naturelm_audio.train.manifest.shards import ShardOptions, write_shards
+
+    write_shards(
+        read_annotations(folder / "rows.jsonl"), folder, folder / "shards", ShardOptions(rows_per_shard=5)
+    )
+    worker = folder / "stream_worker.py"
+    worker.write_text(STREAM_WORKER)
+    for name, stop in (("streamed", 0), ("streamed-taken", 2), ("streamed-taken", 0)):
+        torchrun(worker, folder, name, stop)
+    whole, taken = (
+        load_file(folder / name / "model" / "model.safetensors") for name in ("streamed", "streamed-taken")
+    )
+    assert all(torch.equal(whole[name], taken[name]) for name in whole)
+    progress = json.loads((folder / "streamed" / "checkpoint-6" / "progress.json").read_text())
+    assert len(progress["stream"]) == 2
+
+
 RECIPE_WORKER = """
 import json, sys
 from pathlib import Path

@@ -85,7 +85,7 @@ def _figures(folder: Path, record: dict[str, Any]) -> dict[str, float]:
         return {**figures, "step": float(record["best_step"])}
     path = folder / "log.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    judged = [row for row in map(json.loads, lines) if "eval_loss" in row]
+    judged = [row for row in map(json.loads, lines) if any(name.startswith("eval_") for name in row)]
     if not judged:
         raise OutputError(f"{folder}: this run was not judged on anything yet: it needs validation rows")
     found = {

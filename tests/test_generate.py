@@ -50,6 +50,15 @@ def test_encoding_alone_and_in_a_batch_is_the_same(toy_model: Any, waveforms: li
         assert len(vectors) == toy_model.config.audio_tokens(toy_model.config.padded_samples(len(waveform)))
 
 
+def test_a_millisecond_more_than_a_length_is_heard_as_that_length(
+    toy_model: Any, waveforms: list[np.ndarray]
+) -> None:
+    length = toy_model.config.padded_samples(1)
+    waveform = np.resize(waveforms[0], length + 16)
+    exact, over = Generator(toy_model, options()).encode([waveform[:length], waveform])
+    torch.testing.assert_close(over, exact, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("beams", [1, 2])
 @given(order=st.permutations(range(6)), batch_size=st.integers(1, 6))
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -113,7 +113,8 @@ class Generator:
             def encode(batch: Sequence[int], length: int = length) -> list[Tensor]:
                 clips = np.zeros((len(batch), length), dtype=np.float32)
                 for row, place in enumerate(batch):
-                    clips[row, : len(waveforms[place])] = waveforms[place]
+                    clip = waveforms[place][:length]
+                    clips[row, : len(clip)] = clip
                 values = torch.from_numpy(clips).to(self.model.device)
                 return list(self.model.get_audio_features(values).pooler_output)
 

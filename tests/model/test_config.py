@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, LlamaConfig, Qwen2Config
 
 from naturelm_audio.model import BeatsConfig, BridgeConfig, NatureLMConfig
+from naturelm_audio.model.config import filterbank_frames
 
 
 @pytest.mark.parametrize(
@@ -75,8 +76,10 @@ def test_padded_lengths_must_rise(lengths: tuple[float, ...]) -> None:
 def test_M17_any_clip_is_padded_to_the_first_length_that_holds_it(samples: int) -> None:
     config = NatureLMConfig(padded_lengths_seconds=(0.5, 1.0, 2.0))
     padded = config.padded_samples(samples)
-    assert padded == min(length for length in (8_000, 16_000, 32_000) if length >= samples)
+    # 79 samples more fill no hop of the filterbank behind 8,000, 16,000 or 32,000 samples.
+    assert padded == min(length for length in (8_079, 16_079, 32_000) if length >= samples) // 1000 * 1000
     assert config.audio_tokens(padded) >= 1
+    assert filterbank_frames(min(samples, padded)) == filterbank_frames(samples)
 
 
 def test_clips_that_fit_no_length_are_refused() -> None:

@@ -56,7 +56,7 @@ def test_M17_a_clip_is_padded_with_zeros_to_the_models_length(samples: int) -> N
     values = features["input_values"]
     assert values.shape == (1, config.padded_samples(samples))
     assert values.dtype == np.float32
-    assert (values[0, :samples] == 0.5).all()
+    assert (values[0, :samples] == 0.5).all()  # but for the samples that fill no frame
     assert not values[0, samples:].any()
     assert features["num_audio_tokens"] == [config.audio_tokens(values.shape[1])]
 

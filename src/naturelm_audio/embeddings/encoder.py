@@ -108,7 +108,8 @@ class Embedder:
                 batch = places[first : first + self.batch_size]
                 clips = np.zeros((len(batch), length), np.float32)
                 for row, place in enumerate(batch):
-                    clips[row, : len(waveforms[place])] = waveforms[place]
+                    clip = waveforms[place][:length]
+                    clips[row, : len(clip)] = clip
                 frames = [self._frames_heard(len(waveforms[place]), length) for place in batch]
                 results.update(zip(batch, self._embed_batch(clips, frames), strict=True))
         return [results[place] for place in range(len(waveforms))]

@@ -117,17 +117,28 @@ class BridgeConfig(PreTrainedConfig):
         return round(WINDOW_UNITS_PER_SECOND * self.second_stride)
 
 
+def filterbank_frames(samples: int) -> int:
+    """How many log-mel frames ``samples`` samples give; the rest of a hop gives none."""
+    return 1 + (samples - FRAME_LENGTH_SAMPLES) // FRAME_HOP_SAMPLES if samples >= FRAME_LENGTH_SAMPLES else 0
+
+
 def padded_samples(samples: int, padded_lengths_seconds: Sequence[float]) -> int:
     """The length in samples to which a clip of ``samples`` is padded: the first of the lengths that holds it.
+
+    A few samples over a length, too few for one more frame of the filterbank, don't call for a longer one:
+    the caller cuts what nobody would hear. (Files of "5 s" are often 5.001 s.)
 
     Raises:
         ValueError: the clip is empty or longer than the longest.
     """
     if samples < 1:
         raise ValueError("an audio clip needs at least one sample")
-    for seconds in padded_lengths_seconds:
-        if samples <= round(seconds * SAMPLE_RATE_HZ):
-            return round(seconds * SAMPLE_RATE_HZ)
+    lengths = [round(seconds * SAMPLE_RATE_HZ) for seconds in padded_lengths_seconds]
+    for length in lengths:
+        if samples <= length or (
+            length != lengths[-1] and filterbank_frames(samples) == filterbank_frames(length)
+        ):
+            return length
     raise ValueError(
         f"a clip of {samples / SAMPLE_RATE_HZ:g} s is longer than the {padded_lengths_seconds[-1]:g} s that "
         "this model hears at once: split it into windows"
@@ -192,9 +203,11 @@ class NatureLMConfig(PreTrainedConfig):
 
         (A clip of 10 s gives 29 in the release; the last patches that fill no window are unused, as trained.)
         """
-        hops = (samples - FRAME_LENGTH_SAMPLES) // FRAME_HOP_SAMPLES
-        frames = 1 + hops if samples >= FRAME_LENGTH_SAMPLES else 0
-        patches = frames // self.audio_config.input_patch_size * self.audio_config.frequency_bands
+        patches = (
+            filterbank_frames(samples)
+            // self.audio_config.input_patch_size
+            * self.audio_config.frequency_bands
+        )
         window, stride = self.bridge_config.window_patches, self.bridge_config.stride_patches
         windows = (patches - window) // stride + 1 if patches >= window else 0
         return windows * self.bridge_config.num_query_tokens

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from transformers import BatchFeature, ProcessorMixin, SequenceFeatureExtractor
 
-from .config import SAMPLE_RATE_HZ, NatureLMConfig
+from .config import SAMPLE_RATE_HZ, NatureLMConfig, padded_samples
 
 
 class NatureLMFeatureExtractor(SequenceFeatureExtractor):
@@ -68,8 +68,9 @@ class NatureLMFeatureExtractor(SequenceFeatureExtractor):
                 f"a clip of {longest / self.sampling_rate:g} s is longer than the {self.chunk_length:g} s "
                 "that the model hears at once: split it into windows"
             )
-        place = next(index for index, samples in enumerate(allowed) if longest <= samples)
-        values = np.stack([np.pad(array, (0, allowed[place] - array.size)) for array in arrays])
+        length = padded_samples(longest, self.padded_lengths_seconds)
+        place = allowed.index(length)
+        values = np.stack([np.pad(array[:length], (0, max(0, length - array.size))) for array in arrays])
         data = {"input_values": values, "num_audio_tokens": [self.tokens_per_length[place]] * len(arrays)}
         return BatchFeature(data, tensor_type=kwargs.get("return_tensors"))
 

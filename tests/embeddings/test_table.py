@@ -95,12 +95,31 @@ def test_parts_are_cut_when_memory_is_full_and_when_time_is_up(tmp_path, monkeyp
     assert [json.loads(line)["part"] for line in lines] == [
         "part-00000", "part-00001", "part-00002", None,
     ]  # fmt: skip
-    monkeypatch.setattr(writer, "PART_BYTES", 1 << 30)
-    monkeypatch.setattr(writer, "PART_SECONDS", 0.0)
-    with open_writer(tmp_path / "u") as table:
-        fill(table, [recording(tmp_path, "a.wav")])
-        assert [part.rows for part in table.parts] == [1, 1, 1]
-    assert content(tmp_path / "u")[0] == content(tmp_path / "t")[0][:3]
+
+
+def test_parts_are_cut_when_time_is_up_later_and_later(tmp_path, monkeypatch):
+    """A process that dies loses a minute, or a fiftieth of the run."""
+    clock = iter([0.0, *range(10, 30_000, 10)])
+    last = [0.0]
+
+    def monotonic():
+        last[0] = next(clock)
+        return last[0]
+
+    monkeypatch.setattr(writer.time, "monotonic", monotonic)
+    cuts = []
+    with open_writer(tmp_path / "t") as table:
+        one = recording(tmp_path, "a.wav")
+        for window in range(1000):
+            before = len(table.parts)
+            table.add(one, *rows_of("a.wav", 1, window))
+            if len(table.parts) > before:
+                cuts.append(last[0])
+    waits = np.diff([0.0, *cuts])
+    assert waits[0] == pytest.approx(60, abs=20)
+    assert all(wait <= max(60, 0.02 * at) + 20 for wait, at in zip(waits, cuts, strict=True))
+    assert waits[-1] > 150
+    assert len(content(tmp_path / "t")[0]) == 1000
 
 
 class DiedError(Exception):

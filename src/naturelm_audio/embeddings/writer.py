@@ -35,7 +35,8 @@ from naturelm_audio.run_files import START_AGAIN, OutputMode, RunFile, check_pla
 __all__ = ["TableWriter"]
 
 PART_BYTES = 64 * 2**20
-PART_SECONDS = 300.0  # no more work than this is lost when a process dies
+# No more work than this is lost when a process dies: a minute, or a fiftieth of a long run.
+PART_SECONDS, PART_SHARE = 60.0, 0.02
 
 SourceType = TypeVar("SourceType", bound=Source)
 
@@ -63,7 +64,7 @@ class TableWriter:
         self._write = WRITERS[file_format]
         self._pending: list[_Pending] = []
         self._bytes = 0
-        self._since = time.monotonic()
+        self._started = self._since = time.monotonic()
 
     @classmethod
     def open(
@@ -154,7 +155,9 @@ class TableWriter:
         state = self._state(recording)
         self._take(_Pending(replace(state, windows=state.windows + 1), spans, vectors))
         self._bytes += vectors.nbytes
-        if self._bytes >= PART_BYTES or time.monotonic() - self._since >= PART_SECONDS:
+        now_seconds = time.monotonic()
+        longest = max(PART_SECONDS, PART_SHARE * (now_seconds - self._started))
+        if self._bytes >= PART_BYTES or now_seconds - self._since >= longest:
             self.flush()
 
     def finish(self, recording: Source, error: str | None = None) -> None:

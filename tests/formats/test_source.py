@@ -131,6 +131,19 @@ def test_recordings_come_by_name_and_rows_by_start_then_question(tmp_path: Path)
         assert file.queries == ["B?", "A?"]
 
 
+def test_first_rows_can_be_read_while_rows_are_on_their_way(tmp_path: Path):
+    rows = [row(n, n + 1, f"{name}{n}", audio_path=name) for name in ("a.wav", "b.wav") for n in range(3)]
+    with ResultFile(write_rows(tmp_path / "r.jsonl", rows)) as file:
+        seen = []
+        for answer in file.answers("b.wav"):
+            seen.append(answer.output)
+            first = file.first("a.wav")
+            assert first is not None
+            assert first.output == "a.wav0"
+        assert seen == ["b.wav0", "b.wav1", "b.wav2"]
+        assert file.first("nowhere.wav") is None
+
+
 def test_half_a_character_becomes_its_escape(tmp_path: Path):
     line = '{"audio_path":"a\\udcff.wav","start_seconds":0,"end_seconds":1,'
     line += '"query":"q\\ud800","output":"\\udfff"}'

@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO
@@ -41,19 +41,13 @@ class BadLine:
     reason: str
 
 
-@dataclass
+@dataclass(slots=True)
 class _Part:
     """Neighbouring lines of one recording: bytes from ``start`` to ``end``, the first in line ``line``."""
 
     line: int
     start: int
     end: int
-
-
-@dataclass
-class _Indexed:
-    first: Answer
-    parts: list[_Part] = field(default_factory=list)
 
 
 class ResultFile:
@@ -71,7 +65,7 @@ class ResultFile:
         self.queries: list[str] = []
         self.bad_lines: list[BadLine] = []
         self.bad_count = 0
-        self._recordings: dict[str, _Indexed] = {}
+        self._recordings: dict[str, list[_Part]] = {}
         self._file = _opened(path)
         try:
             _Index(self, self._recordings).fill(self._file)
@@ -92,16 +86,23 @@ class ResultFile:
         return sorted(self._recordings)
 
     def first(self, name: str) -> Answer | None:
-        """Return the first row of a recording."""
-        indexed = self._recordings.get(name)
-        return indexed.first if indexed else None
+        """Return the first row of a recording; it is read anew, for there may be very many recordings."""
+        parts = self._recordings.get(name)
+        if not parts:
+            return None
+        with clear_errors(self.path, "read"):
+            here = self._file.tell()  # rows may be on their way
+            self._file.seek(parts[0].start)
+            line = self._file.readline()
+            self._file.seek(here)
+        return self.parsed(line, parts[0].line)
 
     def answers(self, name: str) -> Iterator[Answer]:
         """Yield a recording's rows in order of their start, then of the questions.
 
         Rows that stand together are in order as they were written, so they are not held.
         """
-        parts = self._recordings[name].parts if name in self._recordings else []
+        parts = self._recordings.get(name, [])
         rows = (answer for part in parts for answer in self._read(part))
         if len(parts) < 2:
             yield from rows
@@ -153,7 +154,7 @@ class ResultFile:
 class _Index:
     """The first pass. A line that begins like the one before is of the same recording and is not parsed."""
 
-    def __init__(self, rows: ResultFile, recordings: dict[str, _Indexed]) -> None:
+    def __init__(self, rows: ResultFile, recordings: dict[str, list[_Part]]) -> None:
         self._rows = rows
         self._recordings = recordings
         self._seen: set[bytes] = set()
@@ -195,7 +196,7 @@ class _Index:
         if answer is None:
             return
         self._ask(answer.query)
-        self._recordings.setdefault(answer.audio_path, _Indexed(answer)).parts.append(self._part)
+        self._recordings.setdefault(answer.audio_path, []).append(self._part)
         prefix, separator, _ = line.partition(b'","start_seconds":')
         if separator and prefix.startswith(b'{"audio_path":"'):
             self._prefix = prefix + separator

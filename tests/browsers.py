@@ -53,4 +53,6 @@ def browser() -> Iterator[Any]:
             executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-quic"]
         )
         yield started
+        for context in started.contexts:  # a page that still loads something would hold the browser open
+            context.close()
         started.close()

@@ -141,6 +141,15 @@ def test_animals_about_as_loud_as_each_other_can_be_counted() -> None:
     assert {scene.heard.countable for scene in far} == {True, False}
 
 
+def test_pairs_are_two_animals_of_sources_with_one_each() -> None:
+    clips = [clip(label, source=source) for label in "abc" for source in ("esc50-animals", "elsewhere")]
+    store = ClipStore.of(clips, [np.ones(8000, np.int16)] * len(clips))
+    options = MixOptions(clips=(1.0,), pair_probability=1.0)
+    heard = [SceneMaker(store).scene(np.random.default_rng(seed), 8000, options).heard for seed in range(30)]
+    assert {len(one.sounds) for one in heard} == {1, 2}  # one, where the same label came twice
+    assert SceneMaker(store_of("a")).scene(np.random.default_rng(0), 8000, options).heard.sounds
+
+
 def test_nothing_is_not_heard_beside_something() -> None:
     silent, loud = clip("silence", kind="environment"), clip("a")
     store = ClipStore.of([silent, loud], [np.zeros(8000, np.int16), np.ones(8000, np.int16)])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from rehearsal import rows, write_rows
 from safetensors.torch import load_file
 
@@ -67,6 +68,35 @@ def test_stages_of_one_file_follow_each_other(whole):
     record = json.loads((folder / "stage2" / "run.json").read_text())
     assert record["rows"] == {"clips": 6, "labels": 8, "validation_clips": 3}
     assert Path(record["recipe"]["init"]["model"]) == folder / "stage1" / "checkpoint-3"
+
+
+def test_a_stage_can_start_from_the_mean_of_earlier_ones(toy_plan, tmp_path):
+    folder = tmp_path / "run"
+    third = toy_plan["stages"][1] | {"name": "polish", "init": {"mean_of_stages": [1, 2, 2]}}
+    plan = toy_plan | {"stages": [*toy_plan["stages"], third]}
+    path = tmp_path / "three.yml"
+    path.write_text(yaml.safe_dump(plan))
+    ended = train_stages(read_recipes(path), tmp_path / "run")
+    assert ended.model == tmp_path / "run" / "stage3" / "model"
+    mean = load_file(tmp_path / "run" / "stage3-init" / "model.safetensors")
+    heads = load_file(tmp_path / "run" / "stage3-init" / "heads.safetensors")
+    one, two = (
+        load_file(checkpoint / "average.safetensors")
+        for checkpoint in (folder / "stage1" / "checkpoint-3", folder / "stage2" / "checkpoint-3")
+    )
+    for name in one.keys() & two.keys():
+        found = heads[name.removeprefix("heads.")] if name.startswith("heads.") else mean[name]
+        torch.testing.assert_close(found, (one[name] + 2 * two[name]) / 3)
+    load_model(tmp_path / "run" / "stage3-init")
+
+
+def test_the_mean_of_a_stage_to_come_is_refused(toy_plan, tmp_path):
+    stages = [{**stage} for stage in toy_plan["stages"]]
+    stages[0]["init"] = {"mean_of_stages": [2]}
+    path = tmp_path / "wrong.yml"
+    path.write_text(yaml.safe_dump(toy_plan | {"stages": stages}))
+    with pytest.raises(OptionsError, match="stage 2 is not before this one, number 1"):
+        train_stages(read_recipes(path), tmp_path / "run")
 
 
 def test_the_next_stage_goes_on_from_weights_and_heads(whole, toy_config):

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from naturelm_audio.checkpoint import save_model
-from naturelm_audio.checkpoint.tensors import open_weights, read_json, shown
+from naturelm_audio.checkpoint.tensors import SAFETENSORS, open_weights, read_json, shown
 from naturelm_audio.errors import CheckpointError, OutputError
 from naturelm_audio.model import NatureLMForConditionalGeneration
 
 __all__ = [
+    "HEADS_PREFIX",
     "NotSavedError",
     "checkpoint_folder",
     "clear_save_errors",
@@ -45,6 +46,7 @@ __all__ = [
     "write_average",
     "write_finished",
     "write_heads",
+    "write_mean",
     "write_model",
     "write_optimiser",
     "write_progress",
@@ -56,6 +58,8 @@ HEADS = "heads.safetensors"
 AVERAGE = "average.safetensors"
 OPTIMISER = "optimizer.pt"
 PROGRESS = "progress.json"
+HEADS_PREFIX = "heads."
+"""Of the heads' tensors where they stand among the model's."""
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 
 
@@ -176,6 +180,52 @@ def read_average(folder: Path) -> dict[str, Tensor]:
         CheckpointError: it is missing or damaged.
     """
     return {name: one.read() for name, one in open_weights(folder / AVERAGE).items()}
+
+
+def write_mean(sources: Sequence[Path], folder: Path) -> None:
+    """Write the mean of whole checkpoints, heads included, as a folder to start from.
+
+    Where a checkpoint has a running mean of its weights, that is what counts.
+
+    Raises:
+        CheckpointError: they are of different architectures.
+        NotSavedError: the folder can't be written.
+    """
+    states = [_judged(source) for source in sources]
+    for source, state in zip(sources, states, strict=True):
+        if {name: _shape_of(one) for name, one in state.items()} != {
+            name: _shape_of(one) for name, one in states[-1].items()
+        }:
+            raise CheckpointError(f"{source} and {sources[-1]}: no mean of different architectures")
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(0) if last.is_floating_point() else last
+        for name, last in states[-1].items()
+    }
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    with clear_save_errors(temporary):
+        shutil.rmtree(temporary, ignore_errors=True)
+        leave = shutil.ignore_patterns(OPTIMISER, AVERAGE, PROGRESS, "trainer_state.json", "*.safetensors")
+        shutil.copytree(sources[-1], temporary, ignore=leave)
+        heads = {
+            name.removeprefix(HEADS_PREFIX): one
+            for name, one in mean.items()
+            if name.startswith(HEADS_PREFIX)
+        }
+        if heads:
+            write_heads(heads, temporary)
+        model = {name: one for name, one in mean.items() if not name.startswith(HEADS_PREFIX)}
+        _write_tensors(model, temporary / SAFETENSORS)
+    publish(temporary, folder)
+
+
+def _judged(folder: Path) -> dict[str, Tensor]:
+    """Return the weights that a whole checkpoint was judged by, those of heads with a prefix."""
+    if (folder / TRAINED).is_file():
+        raise CheckpointError(f"{folder}: only trained weights are here; set run.checkpoint_weights to all")
+    state = {name: one.read() for name, one in open_weights(folder / SAFETENSORS).items()}
+    if (folder / HEADS).is_file():
+        state |= {f"{HEADS_PREFIX}{name}": one.read() for name, one in open_weights(folder / HEADS).items()}
+    return state | (read_average(folder) if (folder / AVERAGE).is_file() else {})
 
 
 def _write_tensors(state: Mapping[str, Tensor], path: Path) -> None:

@@ -30,6 +30,8 @@ Floats = NDArray[np.float32]
 Generator = np.random.Generator
 
 SAMPLE_RATE_HZ = 16_000
+PAIR_SOURCES = ("esc50-animals", "animal-sound-dataset")
+"""Where each recording holds one animal and little else."""
 COUNTABLE_DB = 8.0
 """Animals further apart in level are not counted: whether the quiet one is heard is a matter of opinion."""
 _COLUMNS = ("path", "label", "kind", "split", "taxonomic_name", "source", "original_sample_rate", "recording")
@@ -197,6 +199,11 @@ class SceneMaker:
         """Count the clips of each label to balance them."""
         self.store = store
         self._weights = sampling_weights(store.clips, source_weights or {})
+        self._single = [
+            index
+            for index, clip in enumerate(store.clips)
+            if clip.source in PAIR_SOURCES and clip.sound.kind == "animal"
+        ]
         # Only what no question asks for by name may lie behind another sound without being an answer.
         self._backgrounds = [
             index
@@ -223,6 +230,8 @@ class SceneMaker:
 
     def _choose(self, generator: Generator, options: MixOptions) -> list[int]:
         """Return one to three clips of different labels."""
+        if self._single and generator.random() < options.pair_probability:
+            return self._different([int(index) for index in generator.choice(self._single, 2)])
         probabilities = np.array(options.clips)
         count = 1 + int(generator.choice(len(probabilities), p=probabilities / probabilities.sum()))
         chosen = [int(np.searchsorted(self._weights, generator.random())) for _ in range(count)]

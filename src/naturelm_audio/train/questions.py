@@ -121,11 +121,11 @@ class Asker:
         tasks: list[tuple[float, Callable[[Heard, Generator], Question]]] = [(1.0, _caption)]
         if not any(sound.kind == "unlabelled" for sound in heard.sounds):
             tasks += [
-                (1.2, _detect_open),
+                (1.2 if heard.animals else 2.0, _detect_open),
                 (2.5 if first.label in WHALE_LABELS else 0.8, self._detect),
             ]
         if heard.animals and heard.countable:
-            tasks.append((2.5 if len(heard.animals) > 1 else 0.8, _how_many))
+            tasks.append((2.5 if len(heard.animals) > 1 else 1.5, _how_many))
         if heard.focal:
             tasks.append((0.3, _kind))
             if first.named:

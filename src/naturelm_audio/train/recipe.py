@@ -53,9 +53,14 @@ class InitOptions:
     """Lengths that clips are padded to, of a new model."""
     qformer_heads: int = 12
     """Of an official checkpoint, which doesn't say it."""
+    mean_of_stages: tuple[int, ...] = ()
+    """Earlier stages of the same file, counted from 1, with whose mean weights this one starts; one that is
+    named twice counts twice."""
 
     def __post_init__(self) -> None:
         """Check what excludes what."""
+        for place in self.mean_of_stages:
+            _whole("mean_of_stages", place, 1)
         if self.model and (self.beats or self.encoder or self.bridge or self.text):
             raise OptionsError("init.model is a whole model: leave out beats, encoder, bridge and text")
         if self.beats and self.encoder:

@@ -18,8 +18,6 @@ from naturelm_audio.train.recipe import Recipe
 
 __all__ = ["Counts", "ResumableTrainer"]
 
-HEADS_PREFIX = "heads."
-
 
 @dataclass
 class Counts:
@@ -86,7 +84,7 @@ class ResumableTrainer(Trainer):
         state = self.plain.state_dict()
         found = {name: state[name] for name in state if name in self.trained and name not in self.tied}
         heads = self.heads.state_dict() if self.heads is not None else {}
-        return found | {f"{HEADS_PREFIX}{name}": tensor for name, tensor in heads.items()}
+        return found | {f"{checkpoints.HEADS_PREFIX}{name}": tensor for name, tensor in heads.items()}
 
     def best_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights that are kept in the end: the best or the last ones, or their running mean.
@@ -100,7 +98,9 @@ class ResumableTrainer(Trainer):
         if self.average is None:
             return state
         mean = checkpoints.read_average(best) if best is not None else self.average.tensors
-        return state | {name: tensor for name, tensor in mean.items() if not name.startswith(HEADS_PREFIX)}
+        return state | {
+            name: tensor for name, tensor in mean.items() if not name.startswith(checkpoints.HEADS_PREFIX)
+        }
 
     def best_checkpoint(self) -> Path | None:
         """Return the checkpoint that validation found best; None without validation."""

@@ -119,17 +119,36 @@ def train_stages(recipes: Sequence[Recipe], output_dir: str | Path) -> Finished 
     Raises:
         See :func:`train`.
     """
-    folder, finished = Path(output_dir), None
+    folder, ended = Path(output_dir), list[Finished]()
     for place, recipe in enumerate(recipes, start=1):
-        if finished is not None:
-            # The mean of the weights is for judging; what goes on learning are the weights themselves.
-            before = recipes[place - 2]
-            goes_on = before.optimiser.average_decay > 0 and before.run.checkpoint_weights == "all"
-            init = InitOptions(model=str(finished.last if goes_on else finished.model))
-            recipe = dataclasses.replace(recipe, init=init)
         stage = folder / f"stage{place}" if len(recipes) > 1 else folder
+        if ended or recipe.init.mean_of_stages:
+            recipe = dataclasses.replace(recipe, init=_goes_on(recipe, recipes, ended, stage))
         finished = train(recipe, stage)
-    return finished
+        if finished is None:
+            return None
+        ended.append(finished)
+    return ended[-1] if ended else None
+
+
+def _goes_on(
+    recipe: Recipe, recipes: Sequence[Recipe], ended: Sequence[Finished], stage: Path
+) -> InitOptions:
+    """Return where a later stage starts: from the weights of the one before, or from a mean of several."""
+    wanted = recipe.init.mean_of_stages
+    if wanted and max(wanted) > len(ended):
+        raise OptionsError(
+            f"init.mean_of_stages: stage {max(wanted)} is not before this one, number {len(ended) + 1}"
+        )
+    if wanted:
+        mean = stage.with_name(f"{stage.name}-init")
+        if not mean.is_dir():
+            checkpoints.write_mean([ended[place - 1].last for place in wanted], mean)
+        return InitOptions(model=str(mean))
+    # The mean of the weights is for judging; what goes on learning are the weights themselves.
+    before, last = recipes[len(ended) - 1], ended[-1]
+    goes_on = before.optimiser.average_decay > 0 and before.run.checkpoint_weights == "all"
+    return InitOptions(model=str(last.last if goes_on else last.model))
 
 
 def prepare(recipe: Recipe, folder: Path) -> RunTrainer:

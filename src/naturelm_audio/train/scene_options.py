@@ -16,6 +16,8 @@ class MixOptions:
     clips: tuple[float, ...] = (0.35, 0.4, 0.25)
     background_probability: float = 0.0
     """Of noise, wind, rain or the like behind a single clip, at 0 to 20 dB below it; it is no answer."""
+    pair_probability: float = 0.0
+    """Of two animals of `PAIR_SOURCES` at like level, from which counting is learned."""
     level_range_db: float = 12.0
     """Further clips are up to this much quieter than the first."""
     focal_db: float = 5.0

@@ -13,6 +13,8 @@ STAMP_DEV := $(VENV)/.installed-dev
 # What the tests of today import; `pip install '.[all]'` adds the servers and Ray.
 DEV_EXTRAS := media,web,train,eval,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+# Test processes; files of tests stay together, as they share what they set up.
+JOBS ?= 2
 AUDIO ?= assets
 # For `make tiny`: minutes of each of the three stages.
 RECORDINGS ?= ../shared/recordings
@@ -52,7 +54,7 @@ demo: $(STAMP) ## answer questions about recordings with the bundled model, offl
 	@$(BIN)/python examples/demo.py
 
 test: $(STAMP_DEV) ## all tests: no network, no GPU, no weights but the bundled ones
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile
 
 lint: $(STAMP_DEV) ## format check and lint
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -277,5 +277,7 @@ class TestLabels:
 
     def test_no_list_is_none_and_a_bad_one_a_sentence(self, tmp_path):
         assert labels_of(" \n", tmp_path) is None
-        with pytest.raises(LabelError, match="The list"):
-            labels_of("wren\nwren\n", tmp_path)
+        with pytest.raises(LabelError, match=r"^The list, line 2"):
+            labels_of("Alauda arvensis_Wren\nTroglodytes troglodytes_Wren\n", tmp_path)
+        with pytest.raises(LabelError, match="differs from 'wren' in case only"):
+            labels_of("wren\nWREN\n", tmp_path)

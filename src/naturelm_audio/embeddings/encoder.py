@@ -20,8 +20,8 @@ from naturelm_audio.decoders import FloatArray
 from naturelm_audio.errors import NatureLMError, OptionsError
 from naturelm_audio.model.config import (
     FRAME_HOP_SAMPLES,
-    FRAME_LENGTH_SAMPLES,
     SAMPLE_RATE_HZ,
+    filterbank_frames,
     padded_samples,
 )
 
@@ -134,8 +134,7 @@ class Embedder:
 
     def _frames_heard(self, samples: int, length: int) -> int:
         """How many of the vectors of a padded clip begin in its sound; at least the first."""
-        mel_frames = 1 + (length - FRAME_LENGTH_SAMPLES) // FRAME_HOP_SAMPLES
-        patches = mel_frames // self.tower.config.input_patch_size * self._bands
+        patches = filterbank_frames(length) // self.tower.config.input_patch_size * self._bands
         frames = (patches - self._size) // self._stride + 1
         begun = -(-samples // (self._stride * self._patch_samples))
         return int(max(1, min(frames, begun))) * self._queries

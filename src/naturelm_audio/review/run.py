@@ -151,6 +151,28 @@ def write_review(
     if len(candidates) > MANY_CLIPS:
         logger.warning("%d clips are a lot to listen to: choose fewer with --per-label", len(candidates))
     _make_folders(folder)
+    clips, failed = _cut_all(candidates, locate, folder, clip_format, keep_level)
+    if not clips:
+        _remove_folders(folder)
+        raise AudioError(
+            f"not one of {counted(len(candidates), 'window')} could be cut ({next(iter(failed.values()))}): "
+            "say where the recordings are with --audio-root",
+            code="audio_not_found",
+        )
+    _write_index(folder / INDEX, clips)
+    root = audio_root or _common_root(clips, locate)
+    write_atomically(folder / PAGE, build_page(clips, title=title, commands=_commands(root)))
+    return ReviewSummary(folder / PAGE, len(clips), failed)
+
+
+def _cut_all(
+    candidates: Sequence[Candidate],
+    locate: Callable[[str], Path],
+    folder: Path,
+    clip_format: str,
+    keep_level: bool,
+) -> tuple[list[ReviewClip], dict[str, str]]:
+    """Return what was cut, and the windows that could not be, with the reason."""
     clips: list[ReviewClip] = []
     failed: dict[str, str] = {}
     for number, candidate in enumerate(tqdm(candidates, desc="clips", disable=None), start=1):
@@ -169,17 +191,7 @@ def write_review(
             logger.warning("%s: not cut: %s", window, failed[window])
         else:
             clips.append(clip)
-    if not clips:
-        _remove_folders(folder)
-        raise AudioError(
-            f"not one of {counted(len(candidates), 'window')} could be cut ({next(iter(failed.values()))}): "
-            "say where the recordings are with --audio-root",
-            code="audio_not_found",
-        )
-    _write_index(folder / INDEX, clips)
-    root = audio_root or _common_root(clips, locate)
-    write_atomically(folder / PAGE, build_page(clips, title=title, commands=_commands(root)))
-    return ReviewSummary(folder / PAGE, len(clips), failed)
+    return clips, failed
 
 
 def locator(results: Path, audio_root: Path | None) -> Callable[[str], Path]:

@@ -234,7 +234,7 @@ def test_several_wordings_and_the_usual_one_most_often(zoo):
         if row.task == "common-classification"
     ]
     counts = Counter(row.prompt for row in rows)
-    assert set(counts) == set(WORDINGS["name-common"])
+    assert set(counts) == set(WORDINGS["name-common"][:3])
     usual, share = counts[WORDINGS["name-common"][0]], 2 / 3 + 1 / 9
     assert abs(usual - share * len(rows)) < 5 * (len(rows) * share * (1 - share)) ** 0.5
 

@@ -62,8 +62,9 @@ class Session:
         upload.examine()
         upload.problem = upload.problem or self._too_long(tab, upload)
         with self._lock:
-            full = len(self.uploads[tab]) >= self.limits.files
-            keep = not (self._closed or full) and (upload.problem is None or tab == "batch")
+            wanted = upload.problem is None or tab == "batch"
+            full = wanted and len(self.uploads[tab]) >= self.limits.files
+            keep = wanted and not (self._closed or full)
             if keep:
                 if tab == "long":
                     self._drop_all(tab)

@@ -16,10 +16,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # Test processes; files of tests stay together, as they share what they set up.
 JOBS ?= 2
 AUDIO ?= assets
-# For `make tiny`: minutes of each of the three stages.
+# For `make tiny`: minutes of each of the five stages.
 RECORDINGS ?= ../shared/recordings
 TINY ?= runs/tiny-in-minutes
-MINUTES ?= 1.7
+MINUTES ?= 1
 QUERY ?=
 # What make local-benchmark builds, and beside it the answers.
 LOCAL ?= runs/local-benchmark
@@ -89,12 +89,11 @@ tiny: $(STAMP_DEV) ## compile and check the data of ../shared, train configs/tin
 	  --tasks names --tasks candidates --tasks detection-open --hold-out none --report $(TINY)/questions.json
 	@$(BIN)/torchrun --standalone --nproc-per-node 2 -m naturelm_audio train --cfg-path configs/tiny.yml \
 	  --output-dir $(TINY)/run --options scenes.manifest=$(RECORDINGS)/manifest.csv \
-	  --options stages.0.optimiser.minutes=$(MINUTES) --options stages.1.optimiser.minutes=$(MINUTES) \
-	  --options stages.2.optimiser.minutes=$(MINUTES) --options optimiser.warmup_steps=20 \
+	  --options optimiser.minutes=$(MINUTES) --options optimiser.warmup_steps=20 \
 	  --options data.valid=[$(TINY)/questions.jsonl] --options data.audio_root=$(RECORDINGS) \
 	  --options data.exclude_sources=[pak-birds] \
 	  --options validation.rows_per_task=20 --options validation.answers_per_task=10
-	@$(BIN)/naturelm train-evaluate $(TINY)/run/stage3/model --manifest $(RECORDINGS)/manifest.csv
+	@$(BIN)/naturelm train-evaluate $(TINY)/run/stage5/model --manifest $(RECORDINGS)/manifest.csv
 
 lock: ## rewrite constraints.txt: the newest of everything that fits together
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -62,7 +62,7 @@ def test_all_formats_come_into_a_folder_beside_the_rows(infer: Run):
     names = "jsonl,csv,parquet,raven,audacity,birdnet,kaleidoscope,darwin-core,official"
     status, shown = infer("--format", names, "--output-path", "out.jsonl")
     assert status == 0
-    assert "4 rows in out.jsonl; 12 files in out (csv, parquet, raven, audacity, birdnet" in shown
+    assert "4 rows in out.jsonl; 13 files in out (csv, parquet, raven, audacity, birdnet" in shown
     assert [one.audio_path for one in read_answers("out.jsonl")] == ["site1/a.wav"] * 2 + [
         "site1/b.WAV",
         "site2/c.flac",

@@ -21,6 +21,7 @@ from NatureLM.processors import (
     collater,
 )
 from NatureLM.utils import move_to_device, prepare_sample_waveforms
+from naturelm_audio import listening
 from naturelm_audio.audio import read_span
 from naturelm_audio.errors import AudioError, OptionsError, PromptError
 
@@ -73,9 +74,9 @@ def test_signatures_are_the_official_ones():
 
 def test_the_resampler_of_the_official_package_can_be_asked_for(pipeline, recording, monkeypatch):
     asked = []
-    original = infer.ours.audio.stream
+    original = listening.audio.stream
     spy = lambda path, **options: asked.append(options["resampler"]) or original(path, **options)  # noqa: E731
-    monkeypatch.setattr(infer.ours.audio, "stream", spy)
+    monkeypatch.setattr(listening.audio, "stream", spy)
     pipeline(recording, QUESTION)
     pipeline.resampler = "kaiser_best"
     pipeline(recording, QUESTION)

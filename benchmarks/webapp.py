@@ -69,9 +69,9 @@ def first_page(page, app: App) -> None:
 def answer(page, path: Path) -> float:
     page.locator("#nl-file-ask").set_input_files(str(path))
     page.get_by_role("button", name=f"Remove {path.name}").wait_for()
-    page.get_by_label("Question", exact=True).fill(QUESTION)
 
     def ask() -> None:
+        page.get_by_label("Question", exact=True).fill(QUESTION)
         replies = page.locator(".nl-reply").count()
         page.locator("#nl-go-ask").click()
         page.locator(".nl-reply").nth(replies).locator(".nl-answer").wait_for()

@@ -4,8 +4,8 @@
 
 The naive way takes a row as Python objects, as iterating over a data set does, and makes an array of its
 list. Ours takes views of the column's memory, and ends with what the model hears: a checked, clamped float32
-clip (of 16 kHz, so that no resampling is timed). Each way runs in a process of its own, for its peak memory; the
-files are read once before, so that none waits for the disk.
+clip (of 16 kHz, so that no resampling is timed). Each way runs in a process of its own, for its peak memory;
+the files are read once before, so that none waits for the disk.
 """
 
 from __future__ import annotations

@@ -38,13 +38,19 @@ HIGHEST_LEVEL = 20
 def router(sessions: Sessions, examples: Examples) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix=PREFIX)
-    drawing = threading.BoundedSemaphore(PICTURES_AT_ONCE)
 
     @routes.get("/static/app.js")
     def script() -> Response:
         parts = [part.read_text(encoding="utf-8") for part in sorted(STATIC.glob("*.js"))]
         return Response("\n".join(parts), media_type="text/javascript")
 
+    _add_uploads(routes, sessions, examples)
+    _add_pictures_and_sounds(routes, sessions)
+    _add_jobs(routes, sessions)
+    return routes
+
+
+def _add_uploads(routes: APIRouter, sessions: Sessions, examples: Examples) -> None:
     @routes.post("/{session}/uploads/{tab}")
     async def upload(session: str, tab: str, name: str, request: Request) -> Response:
         try:
@@ -69,6 +75,10 @@ def router(sessions: Sessions, examples: Examples) -> APIRouter:
         if tab in TABS:
             sessions.get(session).remove(tab, upload)
         return JSONResponse({})
+
+
+def _add_pictures_and_sounds(routes: APIRouter, sessions: Sessions) -> None:
+    drawing = threading.BoundedSemaphore(PICTURES_AT_ONCE)
 
     @routes.get("/{session}/pictures/{upload}")
     def picture(
@@ -97,6 +107,8 @@ def router(sessions: Sessions, examples: Examples) -> APIRouter:
         soundfile.write(file, samples, rate_hz, format="WAV", subtype="PCM_16")
         return Response(file.getvalue(), media_type="audio/wav", headers={"Cache-Control": HOUR})
 
+
+def _add_jobs(routes: APIRouter, sessions: Sessions) -> None:
     @routes.get("/{session}/jobs/{job}")
     def rows(session: str, job: str, after: int = 0) -> Response:
         found = _job(sessions, session, job)
@@ -113,8 +125,6 @@ def router(sessions: Sessions, examples: Examples) -> APIRouter:
     def download(session: str, job: str, kind: str, merge: int = 0, least: float = 0.0) -> Response:
         made = make_download(_job(sessions, session, job), kind, merge=bool(merge), least=least)
         return _attachment(made)
-
-    return routes
 
 
 def problem_response(request: Request, error: Exception) -> Response:

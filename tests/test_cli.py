@@ -635,7 +635,8 @@ seconds = time.monotonic() - began
 chance, kills, runs = random.Random(int(sys.argv[2])), 0, 0
 while kills < int(sys.argv[3]) or not runs:
     child = start("killed.jsonl")
-    time.sleep(chance.uniform(0.0, 0.6 * seconds))
+    # Later ones live longer, so that an end is reached on a machine that has become slower, too.
+    time.sleep(chance.uniform(0.0, 0.6 * seconds * (1 + kills / 20)))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):

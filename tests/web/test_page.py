@@ -79,15 +79,22 @@ def test_a_model_that_fails_to_load_is_a_sentence_and_the_other_goes_on(visitor)
     next(fill_all_tabs(user))
 
 
+def set_number(user, label, value):
+    """Fill a field and leave it, as someone does who goes on to another."""
+    field = user.page.get_by_label(label)
+    field.fill(value)
+    field.press("Tab")
+    user.page.wait_for_timeout(300)  # Gradio takes the value a moment after the field is left
+
+
 def test_settings_are_used_and_wrong_ones_are_sentences(visitor, sounds):
     user = visitor()
     user.give("ask", sounds("tone.wav", 3.0))
     user.page.get_by_text("Model and settings").click()
-    user.page.get_by_label("Window (s)").fill("1")
+    set_number(user, "Window (s)", "1")
     user.ask(QUESTION)
     user.page.locator(".nl-reply .nl-answer").nth(2).wait_for()
-    user.page.get_by_label("Window (s)").fill("1")
-    user.page.get_by_label("Hop (s)").fill("5")
+    set_number(user, "Hop (s)", "5")
     user.ask(QUESTION)
     user.page.locator(".nl-reply").nth(1).get_by_text("the hop length 5 s is longer").wait_for()
 

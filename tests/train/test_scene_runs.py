@@ -90,6 +90,16 @@ def test_a_stage_can_start_from_the_mean_of_earlier_ones(toy_plan, tmp_path):
     load_model(tmp_path / "run" / "stage3-init")
 
 
+def test_two_processes_that_make_one_mean_do_not_disturb_each_other(whole, tmp_path):
+    folder, finished = whole
+    sources = [folder / "stage1" / "checkpoint-3", finished.last]
+    checkpoints.write_mean(sources, tmp_path / "mean")
+    first = (tmp_path / "mean" / "model.safetensors").stat()
+    checkpoints.write_mean(sources, tmp_path / "mean")  # as a second process does that comes later
+    assert (tmp_path / "mean" / "model.safetensors").stat() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["mean"]
+
+
 def test_the_mean_of_a_stage_to_come_is_refused(toy_plan, tmp_path):
     stages = [{**stage} for stage in toy_plan["stages"]]
     stages[0]["init"] = {"mean_of_stages": [2]}

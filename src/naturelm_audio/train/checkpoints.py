@@ -201,7 +201,8 @@ def write_mean(sources: Sequence[Path], folder: Path) -> None:
         name: torch.stack([state[name] for state in states]).mean(0) if last.is_floating_point() else last
         for name, last in states[-1].items()
     }
-    temporary = folder.with_name(f".{folder.name}.tmp")
+    # Every process of a run makes the same mean; the first to finish lets it appear.
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     with clear_save_errors(temporary):
         shutil.rmtree(temporary, ignore_errors=True)
         leave = shutil.ignore_patterns(OPTIMISER, AVERAGE, PROGRESS, "trainer_state.json", "*.safetensors")
@@ -215,7 +216,19 @@ def write_mean(sources: Sequence[Path], folder: Path) -> None:
             write_heads(heads, temporary)
         model = {name: one for name, one in mean.items() if not name.startswith(HEADS_PREFIX)}
         _write_tensors(model, temporary / SAFETENSORS)
-    publish(temporary, folder)
+        if not _appear(temporary, folder):
+            shutil.rmtree(temporary)
+
+
+def _appear(temporary: Path, folder: Path) -> bool:
+    """Let a folder appear under its name; return whether it was not there already."""
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if folder.is_dir():
+            return False
+        raise
+    return True
 
 
 def _judged(folder: Path) -> dict[str, Tensor]:

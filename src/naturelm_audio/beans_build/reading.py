@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from naturelm_audio.errors import OptionsError
-from naturelm_audio.recordings import AUDIO_SUFFIXES
 from naturelm_audio.train.manifest.annotations import check_annotations
 from naturelm_audio.train.manifest.event_rows import recordings_of
-from naturelm_audio.train.manifest.events import EventTable, is_event_table, read_events
+from naturelm_audio.train.manifest.events import EventTable, kind_of, read_events
 from naturelm_audio.train.manifest.examples import Example, split_name
 from naturelm_audio.train.manifest.labelled import Labelled, LabelledTable, read_folders, read_labelled
 from naturelm_audio.train.manifest.problems import ManifestError
@@ -88,7 +87,7 @@ def of_splits(recordings: Sequence[Labelled], splits: Sequence[str]) -> list[Lab
 
 def _read(table: Path, kind: Kind, root: Path, label_column: str | None) -> LabelledTable:
     if kind == "auto":
-        kind = _kind_of(table)
+        kind = kind_of(table)
     if kind == "folders":
         return read_folders(table)
     if kind == "recordings":
@@ -96,16 +95,6 @@ def _read(table: Path, kind: Kind, root: Path, label_column: str | None) -> Labe
     events = EventTable()
     events.extend(read_events(table, root, label_column=label_column))
     return LabelledTable(tuple(recordings_of(events, table.stem)), tuple(events.problems))
-
-
-def _kind_of(table: Path) -> Kind:
-    """Return what a table is, by what it holds."""
-    if not table.is_dir():
-        return "events" if is_event_table(table) else "recordings"
-    inside = [path for path in table.rglob("*") if path.is_file()]
-    labelled = any(path.suffix.lower() in AUDIO_SUFFIXES and path.parent != table for path in inside)
-    tables = any(path.suffix.lower() in (".txt", ".jsonl") for path in inside)
-    return "folders" if labelled and not tables else "events"
 
 
 def _of_example(example: Example, table: str) -> list[Labelled]:

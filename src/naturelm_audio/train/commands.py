@@ -280,17 +280,9 @@ def _kind(tables: Sequence[Path], given: str) -> str:
     """Return what the tables are, where that isn't said."""
     if given != "auto":
         return given
-    first = tables[0]
-    if first.is_dir():
-        from naturelm_audio.recordings import AUDIO_SUFFIXES
+    from naturelm_audio.train.manifest.events import kind_of
 
-        here = [path for path in first.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES]
-        labelled = [path for path in here if path.parent != first]
-        tables_inside = [path for path in first.rglob("*") if path.suffix.lower() in (".txt", ".jsonl")]
-        return "folders" if labelled and not tables_inside else "events"
-    from naturelm_audio.train.manifest.events import is_event_table
-
-    return "events" if is_event_table(first) else "recordings"
+    return kind_of(tables[0])
 
 
 @contextlib.contextmanager

@@ -163,18 +163,23 @@ def _labels_box(tab: str) -> Any:
     )
 
 
+def _questions_box(tab: str, *, lines: int) -> gradio.Textbox:
+    question = gradio.Textbox(
+        label="Questions, one per line",
+        lines=lines,
+        max_lines=20,
+        value=SUGGESTIONS["Common name"],
+        elem_id=f"nl-question-{tab}",
+    )
+    _suggestions(question, add=True)
+    return question
+
+
 def _batch_tab(state: State) -> dict[str, Any]:
     uploads = _uploads(
         state, "batch", "Many recordings of any length. One that can't be read doesn't stop the others."
     )
-    question = gradio.Textbox(
-        label="Questions, one per line",
-        lines=3,
-        max_lines=20,
-        value=SUGGESTIONS["Common name"],
-        elem_id="nl-question-batch",
-    )
-    _suggestions(question, add=True)
+    question = _questions_box("batch", lines=3)
     labels = _labels_box("batch")
     go = gradio.Button("Ask about all recordings", variant="primary", elem_id="nl-go-batch")
     answers = _part("results", "nl-results", downloads=downloads())
@@ -184,14 +189,7 @@ def _batch_tab(state: State) -> dict[str, Any]:
 def _long_tab(state: State) -> dict[str, Any]:
     hours = state.sessions.limits.recording_seconds / 3600
     uploads = _uploads(state, "long", f"One recording of up to {hours:g} hours.", multiple=False)
-    question = gradio.Textbox(
-        label="Questions, one per line",
-        lines=2,
-        max_lines=20,
-        value=SUGGESTIONS["Common name"],
-        elem_id="nl-question-long",
-    )
-    _suggestions(question, add=True)
+    question = _questions_box("long", lines=2)
     labels = _labels_box("long")
     go = gradio.Button("Listen to the whole recording", variant="primary", elem_id="nl-go-long")
     answers = _part("long", "nl-long", downloads=downloads())

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from naturelm_audio.audio import probe
 from naturelm_audio.errors import AudioError
@@ -34,7 +35,7 @@ from naturelm_audio.train.manifest.event_tables import (
 from naturelm_audio.train.manifest.problems import ManifestError, Problem
 from naturelm_audio.train.manifest.tables import Table, is_blank, number, parse_table, read_table, read_text
 
-__all__ = ["Event", "EventTable", "TimeUnit", "is_event_table", "read_events"]
+__all__ = ["Event", "EventTable", "TimeUnit", "is_event_table", "kind_of", "read_events"]
 
 MODEL_BAND_HZ = 8000.0
 
@@ -135,6 +136,20 @@ def read_events(
         if one.suffix.lower() in (".txt", ".csv", ".tsv", ".jsonl") and not one.name.endswith(".list.txt"):
             found.extend(reader.read(one))
     return found
+
+
+def kind_of(table: Path) -> Literal["recordings", "folders", "events"]:
+    """Return what a table or a folder is, by what it holds.
+
+    Raises:
+        ManifestError: it can't be read.
+    """
+    if not table.is_dir():
+        return "events" if is_event_table(table) else "recordings"
+    inside = [path for path in table.rglob("*") if path.is_file()]
+    labelled = any(path.suffix.lower() in AUDIO_SUFFIXES and path.parent != table for path in inside)
+    tables = any(path.suffix.lower() in (".txt", ".jsonl") for path in inside)
+    return "folders" if labelled and not tables else "events"
 
 
 def is_event_table(path: str | Path) -> bool:

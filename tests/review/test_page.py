@@ -216,10 +216,27 @@ def test_only_some_clips(review, open_page):
     assert page.locator(".clips li").count() == 1
     page.locator("#filter").select_option("wrong")
     assert page.locator("#card").is_hidden()
+    until(page, "document.getElementById('audio').readyState >= 2")  # what comes late wipes nothing out
     assert page.locator("#notice").inner_text() == "No clip is like that."
     page.locator("#filter").select_option("all")
+    assert page.locator("#notice").is_hidden()
     page.locator(".clips button").nth(4).click()
     assert page.locator("#place").inner_text() == "5 of 6"
+
+
+def test_a_clip_that_is_broken(review, open_page):
+    broken = min((review.parent / "clips").iterdir())
+    broken.write_text("not a sound")
+    page = open_page(review)
+    for place in range(6):
+        page.locator(".clips button").nth(place).click()
+        until(page, "(a => a.readyState >= 2 || a.error !== null)(document.getElementById('audio'))")
+        if page.evaluate("document.getElementById('audio').error !== null"):
+            break
+    until(page, "document.getElementById('notice').textContent !== ''")
+    assert page.locator("#notice").inner_text() == f"This clip can't be played: clips/{broken.name}"
+    page.locator(".clips button").nth((place + 1) % 6).click()
+    assert page.locator("#notice").is_hidden()
 
 
 def test_nasty_names_in_a_browser(open_page, review, tmp_path):

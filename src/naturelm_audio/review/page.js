@@ -8,26 +8,30 @@
   let marks = {};
   let shown = data.clips.map((_, index) => index);
   let current = null;
-  let kept = true;
 
   const load = () => {
     try {
       marks = JSON.parse(localStorage.getItem(storageKey) || "{}") || {};
     } catch {
-      kept = false;
+      notKept();
     }
   };
   const save = () => {
     try {
       localStorage.setItem(storageKey, JSON.stringify(marks));
     } catch {
-      kept = false;
-      notice("This browser does not keep the marks: export them before you close the page.");
+      notKept();
     }
   };
-  const notice = (text) => {
-    byId("notice").textContent = text;
-    byId("notice").hidden = !text;
+  const notKept = () =>
+    notice("marks", "This browser does not keep the marks: export them before you close the page.");
+  // Three reasons for a notice, which come and go by themselves; a late event must not wipe out another's.
+  const notices = { marks: "", clip: "", filter: "" };
+  const notice = (reason, text) => {
+    notices[reason] = text;
+    const all = Object.values(notices).filter(Boolean).join(" ");
+    byId("notice").textContent = all;
+    byId("notice").hidden = !all;
   };
   const make = (name, properties, ...children) => {
     const element = Object.assign(document.createElement(name), properties);
@@ -57,6 +61,7 @@
     byId("where").textContent = parts.join("  ·  ");
     byId("spectrogram").src = clip.image;
     byId("spectrogram").alt = `Spectrogram of ${clip.label}`;
+    notice("clip", "");
     audio.src = clip.audio;
     byId("playhead").style.left = "0";
     drawAxes(clip);
@@ -169,7 +174,7 @@
     list();
     if (shown.length) show(shown.includes(current) ? current : shown[0], false);
     else byId("card").hidden = true;
-    notice(shown.length ? "" : "No clip is like that.");
+    notice("filter", shown.length ? "" : "No clip is like that.");
   };
 
   // --- export ---
@@ -228,8 +233,7 @@
     if (!audio.paused && !audio.ended) requestAnimationFrame(follow);
   };
   for (const name of ["play", "seeked", "timeupdate", "ended"]) audio.addEventListener(name, follow);
-  audio.addEventListener("error", () => notice(`This clip can't be played: ${data.clips[current].audio}`));
-  audio.addEventListener("loadeddata", () => notice(kept ? "" : byId("notice").textContent));
+  audio.addEventListener("error", () => notice("clip", `This clip can't be played: ${data.clips[current].audio}`));
 
   const keys = {
     ArrowLeft: () => step(-1),
@@ -264,5 +268,4 @@
   filter();
   const first = shown.find((index) => !markOf(index));
   if (first !== undefined) show(first, false);
-  if (!kept) notice("This browser does not keep the marks: export them before you close the page.");
 })();

@@ -80,6 +80,17 @@ def test_clips_are_read_by_split_and_source(toy_manifest: Path) -> None:
     assert np.abs(validation.waveform(0)).max() == pytest.approx(0.3, abs=1e-3)
 
 
+def test_clips_with_wrong_labels_are_left_out(toy_manifest: Path, caplog: pytest.LogCaptureFixture) -> None:
+    every = training_clips(ScenesOptions(manifest=str(toy_manifest)))
+    wrong = every.clips[0].path
+    without = training_clips(ScenesOptions(manifest=str(toy_manifest), exclude_paths=(wrong,)))
+    assert [clip.path for clip in without.clips] == [clip.path for clip in every.clips[1:]]
+    assert not caplog.records
+    training_clips(ScenesOptions(manifest=str(toy_manifest), exclude_paths=(wrong, "no.wav")))
+    assert "1 not in" in caplog.text
+    assert "no.wav" in caplog.text
+
+
 def test_T8_unreadable_clips_are_left_out_and_told(toy_manifest: Path, tmp_path: Path) -> None:
     (tmp_path / "noise.wav").write_bytes(b"not audio")
     clips = read_manifest(toy_manifest)[:2]

@@ -167,6 +167,7 @@ def test_the_bundled_models_recipe_is_five_stages_in_two_hours():
     assert len({stage.seed for stage in stages}) == 5
     for stage in stages:
         assert "pak-birds" in stage.scenes.exclude_sources
+        assert len(set(stage.scenes.exclude_paths)) == 21
         assert stage.scenes.source_weights["esc10"] >= 2.5
         assert stage.validation.best == "last"
     assert refine.scenes.mix.level_range_db == 8.0
@@ -189,6 +190,45 @@ def test_stages_share_what_stands_above_them(tmp_path):
     assert (first.scenes.mix.focal_db, second.scenes.mix.focal_db) == (5.0, 1.0)
     assert {one.optimiser.batch_size for one in (first, second)} == {7}
     assert {one.scenes.questions for one in (first, second)} == {2}
+
+
+def test_a_recipe_can_change_another(tmp_path):
+    write(tmp_path, seed=3, scenes={"manifest": "a.csv", "mix": {"clips": [1]}}, stages=[{"name": "a"}])
+    changed = tmp_path / "changed.yml"
+    changed.write_text("base: recipe.yml\nscenes: {mix: {focal_db: 1}}\n")
+    (found,) = read_recipes(changed, ["optimiser.batch_size=7"])
+    assert (found.name, found.seed, found.optimiser.steps, found.optimiser.batch_size) == ("a", 3, 3, 7)
+    assert (found.scenes.mix.clips, found.scenes.mix.focal_db) == ((1.0,), 1.0)
+    changed.write_text("base: recipe.yml\nstages: [{seed: 1}, {seed: 2}]\n")
+    assert [one.seed for one in read_recipes(changed)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: changed.yml", "is its own base"),
+        ("base: absent.yml", r"absent\.yml"),
+        ("base: [recipe.yml]", "base must be the name of another file"),
+        ("bse: recipe.yml", r"unknown key bse; did you mean base\?"),
+    ],
+)
+def test_a_wrong_base_is_named(tmp_path, text, message):
+    write(tmp_path)
+    (tmp_path / "changed.yml").write_text(text)
+    with pytest.raises(OptionsError, match=message):
+        read_recipes(tmp_path / "changed.yml")
+
+
+def test_the_recipe_of_five_minutes_is_the_long_one_in_short():
+    distil, answer = read_recipes(CONFIGS / "tiny_minutes.yml")
+    long = read_recipes(CONFIGS / "tiny.yml")
+    assert distil.optimiser.minutes + answer.optimiser.minutes == 5
+    for stage in (distil, answer):
+        assert stage.scenes.manifest == long[0].scenes.manifest
+        assert "pak-birds" in stage.scenes.exclude_sources
+        assert stage.optimiser.betas == long[0].optimiser.betas
+        assert stage.init.text == long[0].init.text
+        assert stage.optimiser.batch_size % 4 == 0  # two processes, and long scenes take the place of two
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from naturelm_audio.train.questions import Asker, Heard, Sound
 from naturelm_audio.train.scene_options import ScenesOptions
 from naturelm_audio.train.synthetic import synthesise
 from naturelm_audio.train.tokenizer import train_tokenizer
+
+logger = logging.getLogger(__name__)
 
 SYNTHETIC = {
     "cricket": Sound(label="cricket", kind="animal"),
@@ -36,10 +39,18 @@ def training_clips(
         AudioError: more than this share of the recordings can't be read.
         NatureLMError: the manifest is missing, or lacks a column.
     """
+    clips = read_manifest(options.manifest)
+    unknown = set(options.exclude_paths) - {clip.path for clip in clips}
+    if unknown:
+        logger.warning(
+            "scenes.exclude_paths: %d not in %s, such as %s", len(unknown), options.manifest, min(unknown)
+        )
     wanted = [
         clip
-        for clip in read_manifest(options.manifest)
-        if clip.split == split and clip.source not in options.exclude_sources
+        for clip in clips
+        if clip.split == split
+        and clip.source not in options.exclude_sources
+        and clip.path not in options.exclude_paths
     ]
     folder = Path(options.manifest).parent
     store = ClipStore.read(wanted, folder, max_unreadable_share=max_unreadable_share)

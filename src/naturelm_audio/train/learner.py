@@ -32,6 +32,8 @@ class Learner(nn.Module):
         """Keep both."""
         super().__init__()
         self.model = model
+        # For questions of less than 100 tokens on a CPU: a step of training is 7 % quicker than with "sdpa".
+        model.language_model.set_attn_implementation("eager")
         self.heads = heads
 
     def hear(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -121,7 +121,7 @@ class Asker:
         tasks: list[tuple[float, Callable[[Heard, Generator], Question]]] = [(1.0, _caption)]
         if not any(sound.kind == "unlabelled" for sound in heard.sounds):
             tasks += [
-                (1.2 if heard.animals else 2.0, _detect_open),
+                (1.2 if heard.animals else 2.6, _detect_open),
                 (2.5 if first.label in WHALE_LABELS else 0.8, self._detect),
             ]
         if heard.animals and heard.countable:

@@ -41,6 +41,8 @@ class ScenesOptions:
     manifest: str
     """Table of labelled clips; its paths start from its own folder."""
     exclude_sources: tuple[str, ...] = ()
+    exclude_paths: tuple[str, ...] = ()
+    """Clips to leave out, as the manifest has them: with wrong labels, say."""
     source_weights: dict[str, float] = field(default_factory=dict)
     """How often a source is heard, on top of balancing by label."""
     synthetic_per_kind: int = 0

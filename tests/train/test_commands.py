@@ -89,6 +89,27 @@ def test_events_as_soundscapes(site):
     assert {row["text"] for row in rows if row["task"].endswith("detection")} == {"Robin, Wren", "Owl"}
 
 
+def test_a_recording_with_events_in_two_tables_is_one(site):
+    (site / "0.txt").write_text("0.1\t0.5\tWren\n")
+    (site / "b.csv").write_text("file,start,end,label\n0.wav,1.0,1.5,Robin\n")
+    tables = (site / "0.txt", site / "b.csv")
+    run("compile", *tables, "-o", site / "s.jsonl", "--events-as", "soundscape", "--rare-count", "0")
+    rows = [json.loads(line) for line in (site / "s.jsonl").read_text().splitlines()]
+    assert {row["text"] for row in rows if row["task"].endswith("detection")} == {"Robin, Wren"}
+
+
+def test_mixtures_of_speakers_get_a_room(site):
+    (site / "t.csv").write_text("path,label,kind,individual\n0.wav,a,speech,Ann\n1.wav,b,speech,Bob\n")
+    (site / "rooms").mkdir()
+    (site / "2.wav").rename(site / "rooms" / "hall.wav")
+    given = ("compile", site / "t.csv", "-o", site / "s.jsonl", "--tasks", "counting")
+    run(*given, "--impulse-responses", site / "rooms")
+    rows = [json.loads(line) for line in (site / "s.jsonl").read_text().splitlines()]
+    assert rows
+    assert {row["mix"]["impulse_response"] for row in rows} == {"rooms/hall.wav"}
+    assert "0 faulty" in run("check", site / "s.jsonl")
+
+
 def test_a_folder_for_each_label(site):
     for number, name in enumerate(("Wren", "Robin")):
         (site / "set" / name).mkdir(parents=True)

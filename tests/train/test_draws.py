@@ -215,6 +215,25 @@ def test_a_small_noise_folder_counts_three_times_and_any_format_does(folder):
         draws(folder, [row()], AugmentOptions())
 
 
+def test_another_noise_file_stands_in_for_one_that_cant_be_read(folder):
+    write_tone(folder / "noise" / "m.wav", 70, 0.4)
+    (folder / "noise" / "torn.wav").write_bytes(b"nothing")
+    noisy = changed(noise_folders=(str(folder / "noise"),), noise_probability=1.0)
+    made = draws(folder, [row()], noisy)
+    samples = [made[number] for number in range(20)]
+    assert {sample.row for sample in samples} == {0}  # the row is not to blame
+    failed = {(one.row, one.reason) for sample in samples for one in sample.unreadable}
+    assert len(failed) == 1
+    ((number, reason),) = failed
+    assert number < 0
+    assert reason.startswith("noise, ")
+    assert "torn.wav" in reason
+    for name in ("m.wav", "n.wav"):
+        (folder / "noise" / name).write_bytes(b"nothing")
+    with pytest.raises(AudioError, match="noise files in turn can't be read"):
+        made.noise.draw(SAMPLES, np.random.default_rng(0), [])
+
+
 def test_another_row_stands_in_for_one_that_cant_be_read(folder):
     (folder / "broken.wav").write_bytes(b"nothing")
     made = draws(folder, [row("broken.wav"), row("c.wav")])

@@ -40,6 +40,18 @@ def test_splits_part_rows(make):
     assert [one.text for one in found.valid] == ["name 7"]
 
 
+def test_test_rows_choose_nothing(make):
+    path = make([row(0), row(1, split="valid"), row(2, split="test")])
+    found = rows_of(DataOptions(train=(path,)))
+    assert [[one.text for one in rows] for rows in (found.valid, found.test)] == [["name 1"], ["name 2"]]
+    assert found.as_json()["test_rows"] == 1
+    other = make([row(6, split="valid"), row(7, split="test"), row(8, split="train")], "judged.jsonl")
+    found = rows_of(DataOptions(train=(path,), valid=(other,), test=(other,)))
+    assert [[one.text for one in rows] for rows in (found.valid, found.test)] == [["name 6"], ["name 7"]]
+    only = make([row(9, split="test")], "only.jsonl")
+    assert [one.text for one in rows_of(DataOptions(train=(path,), valid=(only,))).valid] == ["name 9"]
+
+
 def test_tasks_are_chosen_by_name_and_pattern(make):
     path = make([row(0), row(1, "common-simple-detection"), row(2, "caption-rich")])
     assert kept(path, tasks=("*-detection", "caption-rich")) == ["1", "2"]

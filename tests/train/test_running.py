@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from naturelm_audio.checkpoint import load_model, save_model
 from naturelm_audio.errors import CheckpointError, OptionsError, OutputError
 from naturelm_audio.generate import Generator, Request
-from naturelm_audio.train import checkpoints
+from naturelm_audio.train import checkpoints, running
 from naturelm_audio.train.running import train, train_stages
 from naturelm_audio.train.trainer import TrainingError
 
@@ -150,6 +150,17 @@ def test_what_changes_no_weight_may_change(whole, data, toy):
     train(recipe(data, toy, run={"log_every": 2, "keep_last": 5}), whole[0])
 
 
+def test_keys_that_are_younger_than_a_run_dont_keep_it_from_going_on(data, toy, tmp_path):
+    train(recipe(data, toy), tmp_path / "run", stop_after=1)
+    path = tmp_path / "run" / "run.json"
+    record = json.loads(path.read_text())
+    del record["recipe"]["augment"]["flip_probability"]
+    path.write_text(json.dumps(record))
+    train(recipe(data, toy), tmp_path / "run", stop_after=1)
+    with pytest.raises(OptionsError, match=r"augment\.flip_probability was None, now 0\.5"):
+        train(recipe(data, toy, augment={"flip_probability": 0.5}), tmp_path / "run")
+
+
 def test_changed_data_is_refused(data, toy, tmp_path):
     folder = tmp_path / "data"
     listed = rows(folder)
@@ -192,9 +203,38 @@ def test_T12_a_run_without_progress_ends_early_and_stays_ended(data, toy, tmp_pa
     assert all(torch.equal(best[name], finished[name]) for name in best)
 
 
-def test_T6_an_unknown_figure_for_the_best_is_named(data, toy, tmp_path):
+def test_T6_an_unknown_figure_for_the_best_is_named_before_anything_is_done(data, toy, tmp_path):
     with pytest.raises(OptionsError, match=r"no figure 'token_acuracy'; did you mean token_accuracy\?"):
-        train(recipe(data, toy, validation={"best": "token_acuracy", "every": 1}), tmp_path / "run")
+        train(recipe(data, toy, validation={"best": "token_acuracy"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_T6_the_best_weights_are_tested_on_rows_that_chose_nothing(data, toy, tmp_path, monkeypatch):
+    from naturelm_audio.train.validation import Validation
+
+    folder = tmp_path / "data"
+    listed = rows(folder)
+    tested = [{**row, "split": "test", "text": "other"} for row in listed if row["split"] == "valid"]
+    own = write_rows(folder / "rows.jsonl", [*listed, *tested])
+    real, losses = Validation.figures, iter([1.0, 5.0, 4.0])
+    monkeypatch.setattr(  # so that the weights in the middle are the best
+        Validation, "figures",
+        lambda self, model, **given: real(self, model, **given)
+        | ({} if self.examples[0].text == "other" else {"loss": next(losses)}),
+    )  # fmt: skip
+    plan = recipe(own, toy, validation={"every": 2})
+    finished = train(plan, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["best_step"], record["rows"]["test_rows"]) == (2, 6)
+    assert record["test_figures"] == finished.tested == train(plan, tmp_path / "run").tested
+    assert finished.figures["loss"] == 1.0
+    trainer = running.prepare(plan, tmp_path / "run")
+    for name in ("checkpoint-2", "checkpoint-6"):
+        trainer.take_weights(weights(tmp_path / "run" / name))
+        figures = real(trainer.tested, trainer.plain, batch_size=2)
+        assert (figures == pytest.approx(finished.tested)) == (name == "checkpoint-2")
+    plain = recipe(own, toy, data={"test": (str(own),)}, validation={"every": 2})
+    assert train(plain, tmp_path / "run").tested == finished.tested  # what is tested changes no weight
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(data, toy, tmp_path, monkeypatch):
@@ -213,6 +253,17 @@ def test_a_full_disk_leaves_the_checkpoint_before(data, toy, tmp_path, monkeypat
     assert not list((tmp_path / "run").glob(".checkpoint*"))
     monkeypatch.setattr(checkpoints, "write_optimiser", real)
     assert train(recipe(data, toy), tmp_path / "run") is not None
+
+
+def test_a_disk_too_full_for_the_log_stops_the_run_with_a_line(data, toy, tmp_path):
+    train(recipe(data, toy), tmp_path / "run", stop_after=2)
+    (tmp_path / "run" / "log.jsonl").unlink()
+    (tmp_path / "run" / "log.jsonl").symlink_to("/dev/full")
+    with pytest.raises(
+        checkpoints.NotSavedError, match=r"log\.jsonl: can't be written: the disk is full; the same"
+    ):
+        train(recipe(data, toy), tmp_path / "run")
+    assert checkpoints.last_checkpoint(tmp_path / "run").name == "checkpoint-2"
 
 
 def test_a_disk_full_of_weights_leaves_the_checkpoint_before_too(data, toy, tmp_path, monkeypatch):
@@ -276,6 +327,31 @@ def test_more_than_one_percent_unreadable_is_an_error(data, toy, tmp_path):
     own = write_rows(folder / "rows.jsonl", listed)
     with pytest.raises(TrainingError, match=r"can't be read, more than data\.max_unreadable_share 0\.01"):
         train(recipe(own, toy), tmp_path / "run")
+
+
+def test_noise_that_cant_be_read_is_told_and_ends_nothing(data, toy, tmp_path, caplog):
+    from rehearsal import write_tone
+
+    write_tone(tmp_path / "noise" / "hum.wav", 50.0, 1.0)
+    (tmp_path / "noise" / "torn.wav").write_bytes(b"nothing")
+    noise = {"noise_folders": (str(tmp_path / "noise"),), "noise_probability": 1.0}
+    finished = train(recipe(data, toy, augment=noise, optimiser={"steps": 2}), tmp_path / "run")
+    (reason,) = finished.unreadable.values()
+    assert "torn.wav" in reason
+    assert "torn.wav" in caplog.text
+
+
+def test_audio_that_cant_be_read_any_more_ends_the_run(data, toy, tmp_path, monkeypatch):
+    from naturelm_audio.errors import AudioError
+    from naturelm_audio.train.draws import Reader
+
+    def gone(*_):
+        raise AudioError("no such file", path="a.wav")
+
+    train(recipe(data, toy), tmp_path / "run", stop_after=1)
+    monkeypatch.setattr(Reader, "cropped", gone)
+    with pytest.raises(TrainingError, match="20 rows in turn can't be read"):
+        train(recipe(data, toy), tmp_path / "run")
 
 
 def test_stages_follow_each_other(data, toy, tmp_path):

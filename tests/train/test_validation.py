@@ -8,7 +8,7 @@ from rehearsal import rows
 
 from naturelm_audio.train import validation
 from naturelm_audio.train.collate import Collator
-from naturelm_audio.train.draws import Reader
+from naturelm_audio.train.draws import Reader, TrainingError
 from naturelm_audio.train.manifest.examples import from_mapping
 from naturelm_audio.train.recipe import ValidationOptions
 from naturelm_audio.train.validation import Validation, chosen_rows
@@ -29,10 +29,11 @@ def examples(folder):
     return [from_mapping(row) for row in rows(folder)][:7]
 
 
-def make(model, folder, examples, **options):
+def make(model, folder, examples, share=0.01, **options):
     settings = ValidationOptions(**({"answers_per_task": 2, "max_new_tokens": 3} | options))
+    collator = Collator(model.config, model.tokenizer, 50)
     return Validation(
-        examples, Reader(folder, 16_000), Collator(model.config, model.tokenizer, 50), settings, seed=1
+        examples, Reader(folder, 16_000), collator, settings, seed=1, max_unreadable_share=share
     )
 
 
@@ -86,7 +87,17 @@ def test_rows_are_chosen_by_task_and_always_the_same(examples):
 def test_a_row_that_cant_be_read_doesnt_count(model, folder, examples):
     (folder / "torn.wav").write_bytes(b"nothing")
     torn = from_mapping({"path": "torn.wav", "prompt": "What?", "text": "A", "task": "common-classification"})
-    judged = make(model, folder, [*examples, torn], answers_per_task=0)
+    judged = make(model, folder, [*examples, torn], share=0.2, answers_per_task=0)
     expected = make(model, folder, examples, answers_per_task=0).figures(model)
     assert judged.figures(model) == pytest.approx(expected)
     assert [one.row for one in judged.unreadable] == [7]
+    with pytest.raises(
+        TrainingError, match=r"1 of 8 validation rows can't be read, .*0\.01 allows: .*torn\.wav"
+    ):
+        make(model, folder, [*examples, torn], answers_per_task=0).figures(model)
+
+
+def test_all_figures_are_known_before_the_first(model, folder, examples):
+    judged = make(model, folder, examples)
+    assert judged.names() == list(judged.figures(model))
+    assert not any("exact" in name for name in make(model, folder, examples, answers_per_task=0).names())

@@ -1,49 +1,21 @@
-"""Any tables of labelled recordings -> one list; annotation files too, to see what was trained on."""
+"""Which recordings a benchmark is made of, and, from tables or annotation files, what was trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from naturelm_audio.errors import OptionsError
 from naturelm_audio.train.manifest.annotations import check_annotations
-from naturelm_audio.train.manifest.event_rows import recordings_of
-from naturelm_audio.train.manifest.events import EventTable, kind_of, read_events
 from naturelm_audio.train.manifest.examples import Example, split_name
-from naturelm_audio.train.manifest.labelled import Labelled, LabelledTable, read_folders, read_labelled
-from naturelm_audio.train.manifest.problems import ManifestError
+from naturelm_audio.train.manifest.labelled import Labelled
+from naturelm_audio.train.manifest.reading import Kind, read_recordings
 from naturelm_audio.train.manifest.taxonomy import is_scientific, parse_taxon
 
 __all__ = ["Kind", "audio_root_of", "of_splits", "read_recordings", "read_training"]
 
-Kind = Literal["auto", "recordings", "folders", "events"]
 _ANNOTATIONS = (".jsonl", ".ndjson", ".json")
-
-
-def read_recordings(
-    tables: Sequence[str], *, kind: Kind = "auto", root: Path, label_column: str | None = None
-) -> LabelledTable:
-    """Return the recordings of all tables, and the faults of their rows.
-
-    Raises:
-        OptionsError: no table is given, or one is not there.
-        ManifestError: a table can't be read, lacks a column, or there is no recording in any.
-    """
-    if not tables:
-        raise OptionsError("no table of recordings is given: name one or several")
-    for table in tables:
-        if not Path(table).exists():
-            raise OptionsError(f"{table}: there is no such table or folder")
-    found = [_read(Path(table), kind, root, label_column) for table in tables]
-    merged = LabelledTable(
-        tuple(one for table in found for one in table.recordings),
-        tuple(problem for table in found for problem in table.problems),
-    )
-    if not merged.recordings:
-        shown = ", ".join(tables)
-        raise ManifestError(f"{shown}: the table is empty: no row names a recording", merged.problems)
-    return merged
 
 
 def audio_root_of(tables: Sequence[str], given: str | None) -> Path:
@@ -83,18 +55,6 @@ def of_splits(recordings: Sequence[Labelled], splits: Sequence[str]) -> list[Lab
     except ValueError as error:
         raise OptionsError(f"splits: {error}") from None
     return [one for one in recordings if not wanted or one.split in wanted]
-
-
-def _read(table: Path, kind: Kind, root: Path, label_column: str | None) -> LabelledTable:
-    if kind == "auto":
-        kind = kind_of(table)
-    if kind == "folders":
-        return read_folders(table)
-    if kind == "recordings":
-        return read_labelled(table)
-    events = EventTable()
-    events.extend(read_events(table, root, label_column=label_column))
-    return LabelledTable(tuple(recordings_of(events, table.stem)), tuple(events.problems))
 
 
 def _of_example(example: Example, table: str) -> list[Labelled]:

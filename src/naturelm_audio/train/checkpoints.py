@@ -33,6 +33,7 @@ __all__ = [
     "NotSavedError",
     "checkpoint_folder",
     "clear_save_errors",
+    "clear_write_errors",
     "last_checkpoint",
     "load_heads",
     "prune",
@@ -106,13 +107,27 @@ def clear_save_errors(folder: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, OutputError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        cause = error.__cause__ if isinstance(error, OutputError) and error.__cause__ else error
-        full = "No space left" in str(cause) or getattr(cause, "errno", None) == errno.ENOSPC
-        reason = "the disk is full" if full else (getattr(cause, "strerror", None) or str(cause))
         raise NotSavedError(
-            f"{folder}: the checkpoint can't be written: {reason}; the one before is unchanged, "
+            f"{folder}: the checkpoint can't be written: {_why(error)}; the one before is unchanged, "
             "and the same command goes on from it"
         ) from error
+
+
+@contextlib.contextmanager
+def clear_write_errors(path: Path) -> Iterator[None]:
+    """Say in one line why a file of the run can't be written."""
+    try:
+        yield
+    except (OSError, OutputError) as error:
+        raise NotSavedError(
+            f"{path}: can't be written: {_why(error)}; the same command goes on from the last checkpoint"
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    cause = error.__cause__ if isinstance(error, OutputError) and error.__cause__ else error
+    full = "No space left" in str(cause) or getattr(cause, "errno", None) == errno.ENOSPC
+    return "the disk is full" if full else (getattr(cause, "strerror", None) or str(cause))
 
 
 def write_model(model: NatureLMForConditionalGeneration, state: Mapping[str, Tensor], folder: Path) -> None:

@@ -16,7 +16,6 @@ import click
 from naturelm_audio.errors import NatureLMError
 
 if TYPE_CHECKING:
-    from naturelm_audio.train.manifest.events import EventTable
     from naturelm_audio.train.manifest.examples import Example
     from naturelm_audio.train.manifest.holdouts import HoldOuts
 
@@ -66,6 +65,9 @@ def data() -> None:
     "--compare-audio", is_flag=True, help="Find the same sound under another name; reads all audio."
 )
 @click.option("--drop-bad", is_flag=True, help="Leave faulty rows out instead of refusing the table.")
+@click.option(
+    "--impulse-responses", "rooms", type=_EXISTING, help="Folder of rooms, one for each mixture of speakers."
+)
 @click.option("--balance", type=float, default=0.0, help="0: by frequency; 1: all taxa weigh the same.  [0]")
 @click.option("--most-per-taxon", type=int, help="Recordings of one taxon.  [all]")
 @click.option("--valid-share", type=float, default=0.0, help="Of recordings, for validation.  [0]")
@@ -174,22 +176,15 @@ def _from_recordings(
     tables: Sequence[Path], kind: str, root: Path, given: dict[str, Any]
 ) -> tuple[list[Example], str, dict[str, Any]]:
     from naturelm_audio.train.manifest.compile import DEFAULT_FAMILIES, CompileOptions, compile_manifest
-    from naturelm_audio.train.manifest.event_rows import recordings_of
+    from naturelm_audio.train.manifest.counting import CountingOptions
     from naturelm_audio.train.manifest.holdouts import HoldOuts, choose_holdouts
-    from naturelm_audio.train.manifest.labelled import LabelledTable, read_folders, read_labelled
+    from naturelm_audio.train.manifest.labelled import read_labelled
     from naturelm_audio.train.manifest.names import read_names
+    from naturelm_audio.train.manifest.reading import read_recordings
     from naturelm_audio.train.manifest.soundscapes import SoundscapeOptions
     from naturelm_audio.train.manifest.tasks import TaskOptions
 
-    if kind == "events":
-        events = _events(tables, root, given)
-        found = [LabelledTable(tuple(recordings_of(events)), tuple(events.problems))]
-    else:
-        found = [read_folders(table) if kind == "folders" else read_labelled(table) for table in tables]
-    merged = LabelledTable(
-        tuple(one for table in found for one in table.recordings),
-        tuple(problem for table in found for problem in table.problems),
-    )
+    table = read_recordings(tables, kind=kind, root=root, label_column=given["label_column"])
     options = CompileOptions(
         seed=given["seed"],
         families=tuple(given["families"]) or DEFAULT_FAMILIES,
@@ -197,6 +192,7 @@ def _from_recordings(
         soundscapes=SoundscapeOptions(
             rare_count=given["rare_count"], completely_annotated=given["completely_annotated"]
         ),
+        counting=CountingOptions(impulse_responses=_rooms(given["rooms"], root)),
         languages=tuple(given["languages"]) or ("en",),
         audio_root=str(root),
         bad_rows="drop" if given["drop_bad"] else "refuse",
@@ -210,32 +206,24 @@ def _from_recordings(
     )
     names = read_names(given["names"]) if given["names"] else None
     if given["hold_out"] == "rule":
-        holdouts: HoldOuts | None = choose_holdouts(merged.recordings, seed=given["seed"])
+        holdouts: HoldOuts | None = choose_holdouts(table.recordings, seed=given["seed"])
     else:
         holdouts = _holdouts(given["hold_out"])
     if against := given["against"]:
         audio_root = against.parent if given["compare_audio"] else None
         holdouts = (holdouts or HoldOuts()).with_recordings(read_labelled(against).recordings, audio_root)
-    compiled = compile_manifest(merged, options, holdouts=holdouts, names=names)
+    compiled = compile_manifest(table, options, holdouts=holdouts, names=names)
     return compiled.rows, compiled.report.as_text(), compiled.report.as_json()
-
-
-def _events(tables: Sequence[Path], root: Path, given: dict[str, Any]) -> EventTable:
-    from naturelm_audio.train.manifest.events import EventTable, read_events
-
-    merged = EventTable()
-    for table in tables:
-        merged.extend(read_events(table, root, label_column=given["label_column"]))
-    return merged
 
 
 def _from_events(
     tables: Sequence[Path], kind: str, root: Path, given: dict[str, Any]
 ) -> tuple[list[Example], str, dict[str, Any]]:
     from naturelm_audio.train.manifest.event_rows import EventOptions, event_examples, read_label_map
+    from naturelm_audio.train.manifest.events import read_event_tables
     from naturelm_audio.train.manifest.problems import refuse_if_any
 
-    merged = _events(tables, root, given)
+    merged = read_event_tables(tables, root, label_column=given["label_column"])
     options = EventOptions(
         mode=given["events_as"],
         completely_annotated=given["completely_annotated"],
@@ -254,6 +242,19 @@ def _from_events(
     if holdouts is not None:
         rows = [row for row in rows if not holdouts.reason_of_example(row)]
     return rows, report.as_text() + _counted("held out", held), report.as_json() | {"held_out": dict(held)}
+
+
+def _rooms(folder: Path | None, root: Path) -> tuple[str, ...]:
+    """Return the impulse responses of a folder, as rows name them: below the audio root if they are there."""
+    if folder is None:
+        return ()
+    from naturelm_audio.audio import find_recordings
+
+    found = [recording.path.resolve() for recording in find_recordings([folder])]
+    top = root.resolve()
+    return tuple(
+        (path.relative_to(top) if path.is_relative_to(top) else path).as_posix() for path in sorted(found)
+    )
 
 
 def _holdouts(given: str) -> HoldOuts | None:

@@ -11,8 +11,12 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from naturelm_audio.train.running import Finished
 
 __all__ = ["finetune", "train", "train_compare", "train_evaluate"]
 
@@ -50,7 +54,7 @@ def train(cfg_paths: tuple[str, ...], options: tuple[str, ...], output_dir: Path
             click.echo(f"Error: {error}", err=True)
             return STOPPED
     if finished is not None and _speaks():
-        _say_finished(finished.model, finished.figures, len(finished.unreadable), finished.bad_updates)
+        _say_finished(finished)
     _part_from_others()
     return 0
 
@@ -198,11 +202,17 @@ def _figure_lines(figures: Mapping[str, float]) -> list[str]:
     return lines
 
 
-def _say_finished(model: Path, figures: dict[str, float], unreadable: int, bad_updates: int) -> None:
-    click.echo(f"The model is in {model}.")
-    for line in _figure_lines(figures):
+def _say_finished(run: Finished) -> None:
+    click.echo(f"The model is in {run.model}.")
+    for line in _figure_lines(run.figures):
         click.echo(line)
-    if unreadable:
-        click.echo(f"{unreadable} rows were left out because their audio can't be read; see run.json.")
-    if bad_updates:
-        click.echo(f"{bad_updates} updates were left out because their gradient was not finite.")
+    if run.tested:
+        click.echo("On the test rows, which chose nothing:")
+    for line in _figure_lines(run.tested):
+        click.echo(line)
+    if run.unreadable:
+        click.echo(
+            f"{len(run.unreadable)} rows were left out because their audio can't be read; see run.json."
+        )
+    if run.bad_updates:
+        click.echo(f"{run.bad_updates} updates were left out because their gradient was not finite.")

@@ -81,8 +81,9 @@ def _sizes(record: dict[str, Any]) -> dict[str, Any]:
 
 def _figures(folder: Path, record: dict[str, Any]) -> dict[str, float]:
     figures: dict[str, float] = record.get("figures") or {}
-    if figures:
-        return {**figures, "step": float(record["best_step"])}
+    tested = {f"test {name}": value for name, value in (record.get("test_figures") or {}).items()}
+    if figures or tested:
+        return {**figures, **tested, "step": float(record["best_step"])}
     path = folder / "log.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     judged = [row for row in map(json.loads, lines) if any(name.startswith("eval_") for name in row)]

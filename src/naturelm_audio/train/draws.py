@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from naturelm_audio.audio import SAMPLE_RATE_HZ, find_recordings, probe, read_span
-from naturelm_audio.errors import AudioError, OptionsError
+from naturelm_audio.errors import AudioError, NatureLMError, OptionsError
 from naturelm_audio.model import NatureLMConfig
 from naturelm_audio.train import augment, augmentation
 from naturelm_audio.train.augment import Floats, Generator
@@ -28,7 +28,17 @@ from naturelm_audio.train.manifest.seeding import digest
 from naturelm_audio.train.recipe import AugmentOptions
 from naturelm_audio.train.stored import StoredAudio
 
-__all__ = ["Draws", "NoisePool", "Reader", "Sample", "Unreadable", "clip_samples", "order_of_pass"]
+__all__ = [
+    "Draws",
+    "NoisePool",
+    "Reader",
+    "Sample",
+    "TrainingError",
+    "Unreadable",
+    "clip_samples",
+    "order_of_pass",
+    "refuse_too_many",
+]
 
 MOST_REPLACEMENTS = 20
 FEW_FILES = 3000
@@ -36,9 +46,13 @@ FEW_FILES_WEIGHT = 3
 """A folder of few noise files counts so often, so that a large one doesn't drown it."""
 
 
+class TrainingError(NatureLMError):
+    """A run that can't go on: no finite gradients, or too much audio that can't be read."""
+
+
 @dataclass(frozen=True)
 class Unreadable:
-    """A row whose audio couldn't be read."""
+    """A row whose audio couldn't be read; noise files are numbered down from -1, as they are no rows."""
 
     row: int
     reason: str
@@ -78,14 +92,21 @@ class NoisePool:
     def __bool__(self) -> bool:
         return bool(self.paths)
 
-    def draw(self, samples: int, generator: Generator) -> Floats:
-        """Return (samples,) of a file that is drawn uniformly.
+    def draw(self, samples: int, generator: Generator, failed: list[Unreadable]) -> Floats:
+        """Return (samples,) of a file that is drawn uniformly; those that can't be read go to ``failed``.
 
         Raises:
-            AudioError: the file can't be read.
+            AudioError: so many files in turn can't be read that something else is wrong.
         """
-        path = self.paths[int(generator.integers(len(self.paths)))]
-        return augmentation.fitted_noise(_crop_of_file(path, samples, generator), samples, generator)
+        for _ in range(MOST_REPLACEMENTS):
+            place = int(generator.integers(len(self.paths)))
+            path = self.paths[place]
+            try:
+                return augmentation.fitted_noise(_crop_of_file(path, samples, generator), samples, generator)
+            except AudioError as error:
+                # A file of a small folder stands in the list several times.
+                failed.append(Unreadable(-1 - self.paths.index(path), f"noise, {error}"))
+        raise AudioError(f"{MOST_REPLACEMENTS} noise files in turn can't be read; {failed[-1].reason}")
 
 
 class Reader:
@@ -225,7 +246,8 @@ class Draws(Dataset[Sample]):
         raise AudioError(f"{MOST_REPLACEMENTS} rows in turn can't be read; the last one: {failed[-1].reason}")
 
     def sample(self, row: int, generator: Generator, failed: list[Unreadable]) -> Sample:
-        """Return one row's sample with these random numbers; partners that can't be read go to ``failed``.
+        """Return one row's sample with these random numbers; partners and noise that can't be read go to
+        ``failed``.
 
         Raises:
             AudioError: its audio can't be read.
@@ -237,13 +259,13 @@ class Draws(Dataset[Sample]):
         scale = None if "pitch" in example.task else scale
         may_be_noise = augmentation.may_become_noise(example) and bool(self.noise)
         if may_be_noise and _hits(options.replace_probability, generator):
-            clip = self.noise.draw(self.reader.samples, generator)
+            clip = self.noise.draw(self.reader.samples, generator, failed)
             if scale is not None:
                 clip = augmentation.time_scale(clip, scale, generator)
             return self._sample(row, augmentation.as_noise(example), [self.reader.finished(clip)])
         clips = [self._changed(clip, generator) for clip in self.reader.cropped(example, generator, scale)]
         if self.noise and augmentation.gets_noise(example):
-            clips = [self._noisy(clip, generator) for clip in clips]
+            clips = [self._noisy(clip, generator, failed) for clip in clips]
         clips = [self.reader.finished(clip) for clip in clips]
         if augmentation.is_mixup_base(example) and _hits(options.mixup_probability, generator):
             example, clips = self._mixed(example, clips[0], generator, failed)
@@ -263,11 +285,11 @@ class Draws(Dataset[Sample]):
             clip = clip[::-1].copy()
         return clip
 
-    def _noisy(self, clip: Floats, generator: Generator) -> Floats:
+    def _noisy(self, clip: Floats, generator: Generator, failed: list[Unreadable]) -> Floats:
         options = self.options or AugmentOptions()
         if not _hits(options.noise_probability, generator):
             return clip
-        noise = self.noise.draw(len(clip), generator)
+        noise = self.noise.draw(len(clip), generator, failed)
         return augmentation.with_noise(clip, noise, float(generator.uniform(*options.noise_snr_db)))
 
     def _mixed(
@@ -316,6 +338,19 @@ def clip_samples(config: NatureLMConfig, clip_seconds: float | None) -> int:
         return config.padded_samples(wanted)
     except ValueError as error:
         raise OptionsError(f"data.clip_seconds: {error}") from None
+
+
+def refuse_too_many(reasons: Sequence[str], rows: int, share: float, what: str = "rows") -> None:
+    """Check how many rows can't be read.
+
+    Raises:
+        TrainingError: more than this share of them.
+    """
+    if len(reasons) > share * rows:
+        raise TrainingError(
+            f"{len(reasons)} of {rows} {what} can't be read, more than data.max_unreadable_share {share:g} "
+            f"allows: {'; '.join(reasons[:5])}"
+        )
 
 
 def order_of_pass(seed: int, turn: int, weights: NDArray[np.float64]) -> NDArray[np.int64]:

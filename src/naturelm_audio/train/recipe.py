@@ -78,6 +78,9 @@ class DataOptions:
     """Read the one folder of shards, or data set on the hub, that ``train`` names as a stream."""
     valid: tuple[str, ...] = ()
     """Annotation files to validate on; without any, the rows of the split ``valid`` in ``train``."""
+    test: tuple[str, ...] = ()
+    """Annotation files that the finished model is judged by, once, and that choose nothing; without any, the
+    rows of the split ``test`` in ``train``."""
     audio_root: str | None = None
     tasks: tuple[str, ...] = ()
     """Names or patterns of tasks that are kept, such as ``*-detection``; empty keeps all."""

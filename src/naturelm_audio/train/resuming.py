@@ -107,6 +107,13 @@ class ResumableTrainer(Trainer):
         step = self.state.best_global_step
         return checkpoints.checkpoint_folder(self.run_folder, step) if step else None
 
+    def take_weights(self, state: dict[str, Tensor]) -> None:
+        """Put weights by name in the place of the model's; all processes have to ask."""
+        if self.sharded:
+            sharding.load_weights(self.plain, state)
+        else:
+            self.plain.load_state_dict(state, strict=False)
+
     def take_up(self, checkpoint: Path) -> None:
         """Take up the weights and counts of a finished run's last checkpoint."""
         self._load_from_checkpoint(str(checkpoint))
@@ -157,10 +164,7 @@ class ResumableTrainer(Trainer):
         """Take up the weights of a checkpoint."""
         folder = Path(resume_from_checkpoint)
         state = checkpoints.read_weights(folder, self.shapes, self.tied)
-        if self.sharded:
-            sharding.load_weights(self.plain, state)
-        else:
-            self.plain.load_state_dict(state, strict=False)
+        self.take_weights(state)
         if self.heads is not None:
             checkpoints.load_heads(self.heads, folder)
         if self.average is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from naturelm_audio.train.manifest.taxonomy import parse_taxon
 from naturelm_audio.train.recipe import DataOptions
 from naturelm_audio.train.stored import StoredAudio, is_stored, shards_hash
 
-__all__ = ["Rows", "domain_of", "file_hash", "hold_outs", "rows_of", "unwanted", "validation_rows"]
+__all__ = ["Rows", "domain_of", "file_hash", "hold_outs", "judged_rows", "rows_of", "unwanted"]
 
 _SPEECH = ("speaker", "speech")
 _MUSIC = ("pitch", "instrument", "velocity", "timbre", "music", "note-")
@@ -33,6 +34,7 @@ class Rows:
     valid: tuple[Example, ...]
     audio_root: Path
     stored: StoredAudio | None = None
+    test: tuple[Example, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -40,6 +42,7 @@ class Rows:
         return {
             "train_rows": len(self.train),
             "valid_rows": len(self.valid),
+            "test_rows": len(self.test),
             "train_tasks": dict(sorted(Counter(row.task for row in self.train).items())),
             "left_out": dict(sorted(self.left_out.items())),
         }
@@ -57,33 +60,43 @@ def rows_of(options: DataOptions) -> Rows:
     root = _root(options)
     counts: Counter[str] = Counter()
     held_out = hold_outs(options.hold_outs)
-    shards = [path for path in (*options.train, *options.valid) if is_stored(path)]
-    stored = StoredAudio(list(dict.fromkeys(shards))) if shards else None
-    training = _read(options.train, root, stored)
-    validation = _read(options.valid, root, stored)
+    judged = judged_rows(options, (*options.train, *options.valid, *options.test))
+    training = _read(options.train, root, judged.stored)
     train = [row for row in training if row.split in ("", "train")]
-    valid = [row for row in validation if row.split in ("", "valid", "test")] or [
-        row for row in training if row.split == "valid"
-    ]
     train = _allowed(_filtered(train, options, counts), held_out, options, counts)
-    valid = _filtered(valid, options, Counter())
     if not train:
         raise OptionsError(f"data: no row is left to learn from; left out: {dict(counts) or 'none'}")
-    return Rows(tuple(train), tuple(valid), root, stored, dict(counts))
+    valid, test = (
+        rows or tuple(_filtered((row for row in training if row.split == split), options, Counter()))
+        for rows, split in ((judged.valid, "valid"), (judged.test, "test"))
+    )
+    return dataclasses.replace(judged, train=tuple(train), valid=valid, test=test, left_out=dict(counts))
 
 
-def validation_rows(options: DataOptions) -> Rows:
-    """Return the rows of ``data.valid`` that the recipe's filters keep, of the splits valid, test or none.
+def judged_rows(options: DataOptions, paths: Sequence[str] = ()) -> Rows:
+    """Return the rows of ``data.valid`` and ``data.test`` that the recipe's filters keep.
+
+    Rows of the other one's split count where there are no others.
+
+    Args:
+        options: of the recipe.
+        paths: everything that may be a folder of shards; by default those two.
 
     Raises:
         ManifestError: faulty rows, all named with file and line.
         OptionsError: files in several folders without a common root.
     """
     root = _root(options)
-    shards = [path for path in options.valid if is_stored(path)]
+    shards = [path for path in paths or (*options.valid, *options.test) if is_stored(path)]
     stored = StoredAudio(list(dict.fromkeys(shards))) if shards else None
-    rows = [row for row in _read(options.valid, root, stored) if row.split in ("", "valid", "test")]
-    return Rows((), tuple(_filtered(rows, options, Counter())), root, stored)
+
+    def of(listed: Sequence[str], splits: Sequence[str], others: Sequence[str]) -> tuple[Example, ...]:
+        rows = _filtered(_read(listed, root, stored), options, Counter())
+        wanted = [row for row in rows if row.split in splits]
+        return tuple(wanted or (row for row in rows if row.split in others))
+
+    valid = of(options.valid, ("", "valid"), ("test",))
+    return Rows((), valid, root, stored, of(options.test, ("", "test"), ("valid",)))
 
 
 def domain_of(row: Example) -> str:
@@ -120,7 +133,7 @@ def file_hash(path: str | Path) -> str:
 def _root(options: DataOptions) -> Path:
     if options.audio_root is not None:
         return Path(options.audio_root)
-    folders = {Path(path).resolve().parent for path in (*options.train, *options.valid)}
+    folders = {Path(path).resolve().parent for path in (*options.train, *options.valid, *options.test)}
     if len(folders) > 1:
         raise OptionsError("data.audio_root: the annotation files are in several folders; name the audio's")
     return folders.pop()

@@ -11,7 +11,7 @@ import json
 import logging
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,20 @@ from naturelm_audio.model import NatureLMForConditionalGeneration
 from naturelm_audio.train import checkpoints
 from naturelm_audio.train.arguments import training_arguments
 from naturelm_audio.train.callbacks import Stopping
-from naturelm_audio.train.collate import Collator
 from naturelm_audio.train.draws import Draws, Reader, clip_samples
 from naturelm_audio.train.initial import initial_model
 from naturelm_audio.train.manifest.examples import Example
 from naturelm_audio.train.manifest.seeding import digest
-from naturelm_audio.train.recipe import InitOptions, Recipe, RunOptions
-from naturelm_audio.train.rows import file_hash, rows_of, validation_rows
+from naturelm_audio.train.recipe import InitOptions, OptimiserOptions, Recipe, RunOptions
+from naturelm_audio.train.rows import file_hash, judged_rows, rows_of
+from naturelm_audio.train.scene_options import ScenesOptions
 from naturelm_audio.train.scene_runs import scene_trainer
 from naturelm_audio.train.stream_trainer import StreamTrainer
 from naturelm_audio.train.streamed import StreamedDraws, row_filter, stream_opener
 from naturelm_audio.train.tokenizer import train_tokenizer
 from naturelm_audio.train.trainer import LOG, RunTrainer
-from naturelm_audio.train.validation import Validation
-from naturelm_audio.train.yaml_options import differences
+from naturelm_audio.train.validation import judge_of
+from naturelm_audio.train.yaml_options import differences, flattened
 
 __all__ = ["Finished", "prepare", "train", "train_stages"]
 
@@ -48,14 +48,15 @@ logger = logging.getLogger(__name__)
 RECORD = "run.json"
 MODEL = "model"
 # What may differ when a run goes on: how it is written down and worked on, not what it learns.
-FREE_KEYS = ("data.workers", "data.audio_root", "data.max_unreadable_share", "name")
+FREE_KEYS = ("data.workers", "data.audio_root", "data.max_unreadable_share", "data.test", "name")
 FREE_SECTION = "run."
+_DEFAULTS = Recipe(optimiser=OptimiserOptions(steps=1), scenes=ScenesOptions(manifest=""))
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run: the folders of its model and of its last checkpoint, figures of the best weights, and
-    rows that couldn't be read.
+    """A finished run: the folders of its model and of its last checkpoint, figures of the best weights on the
+    rows that chose them and on those that chose nothing, and what couldn't be read.
     """
 
     model: Path
@@ -63,6 +64,7 @@ class Finished:
     figures: dict[str, float]
     unreadable: dict[int, str]
     bad_updates: int
+    tested: dict[str, float] = field(default_factory=dict)
 
 
 def train(recipe: Recipe, output_dir: str | Path, *, stop_after: int | None = None) -> Finished | None:
@@ -110,7 +112,8 @@ def _finished_before(recipe: Recipe, folder: Path) -> Finished | None:
         return None
     _check_same_run(recipe, folder)
     unreadable = {int(row): reason for row, reason in record["unreadable"].items()}
-    return Finished(folder / MODEL, last, record["figures"], unreadable, record["bad_updates"])
+    counted = record["figures"], unreadable, record["bad_updates"], record.get("test_figures", {})
+    return Finished(folder / MODEL, last, *counted)
 
 
 def train_stages(recipes: Sequence[Recipe], output_dir: str | Path) -> Finished | None:
@@ -188,19 +191,17 @@ def _row_trainer(recipe: Recipe, folder: Path) -> tuple[RunTrainer, dict[str, An
         seed=recipe.seed,
         length=recipe.optimiser.steps * recipe.optimiser.batch_size,
     )
-    validation = None
-    if rows.valid:
-        collator = Collator(model.config, model.tokenizer, recipe.data.max_answer_tokens)
-        validation = Validation(rows.valid, reader, collator, recipe.validation, seed=recipe.seed)
-    files = [*recipe.data.train, *recipe.data.valid]
-    return RunTrainer(recipe, model, draws, validation, folder), {"files": files, "rows": rows.as_json()}
+    trainer = RunTrainer(recipe, model, draws, judge_of(recipe, model, rows.valid, reader), folder)
+    trainer.tested = judge_of(recipe, model, rows.test, reader)
+    files = [*recipe.data.train, *recipe.data.valid, *recipe.data.test]
+    return trainer, {"files": files, "rows": rows.as_json()}
 
 
 def _stream_trainer(recipe: Recipe, folder: Path) -> tuple[RunTrainer, dict[str, Any]]:
     """Return the trainer of a run on a stream of rows, and what goes into its record."""
     model = initial_model(recipe)
     arguments = training_arguments(recipe, folder)  # knows the processes
-    judged = validation_rows(recipe.data) if recipe.data.valid else None
+    judged = judged_rows(recipe.data) if recipe.data.valid or recipe.data.test else None
     samples = clip_samples(model.config, recipe.data.clip_seconds)
     reader = Reader(judged.audio_root if judged else ".", samples, judged.stored if judged else None)
     rank, world = arguments.process_index, arguments.world_size
@@ -212,12 +213,14 @@ def _stream_trainer(recipe: Recipe, folder: Path) -> tuple[RunTrainer, dict[str,
         seed=digest(recipe.seed, "process", rank),
         batch_rows=arguments.per_device_train_batch_size,
     )
-    validation = None
-    if judged is not None:
-        collator = Collator(model.config, model.tokenizer, recipe.data.max_answer_tokens)
-        validation = Validation(judged.valid, reader, collator, recipe.validation, seed=recipe.seed)
-    files = [path for path in (*recipe.data.train, *recipe.data.valid) if Path(path).exists()]
-    return StreamTrainer(recipe, model, draws, validation, folder), {"files": files, "rows": {}}
+    validation, tested = (
+        judge_of(recipe, model, rows, reader)
+        for rows in ((judged.valid, judged.test) if judged else ((), ()))
+    )
+    trainer = StreamTrainer(recipe, model, draws, validation, folder)
+    trainer.tested = tested
+    files = [*recipe.data.train, *recipe.data.valid, *recipe.data.test]
+    return trainer, {"files": [path for path in files if Path(path).exists()], "rows": {}}
 
 
 def _texts(rows: Sequence[Example]) -> Iterator[str]:
@@ -275,10 +278,13 @@ def _check_same_run(recipe: Recipe, folder: Path) -> None:
         return
     record = _read_record(folder)
     now = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    known, usual = flattened(record["recipe"]), flattened(_DEFAULTS)
     changed = {
         key: values
         for key, values in differences(record["recipe"], now).items()
-        if key not in FREE_KEYS and not key.startswith(FREE_SECTION)
+        if key not in FREE_KEYS
+        and not key.startswith(FREE_SECTION)
+        and not (key not in known and values[1] == usual.get(key))  # a key younger than the run
     }
     if changed:
         listed = "; ".join(f"{key} was {old!r}, now {new!r}" for key, (old, new) in list(changed.items())[:5])
@@ -319,20 +325,28 @@ def _finish(trainer: RunTrainer, folder: Path) -> Finished:
                 trainer.plain, trainer.best_state(state), temporary, trainer.recipe.run.model_precision
             )
         checkpoints.publish(temporary, folder / MODEL)
+    trainer.accelerator.wait_for_everyone()
+    tested = trainer.test(folder / MODEL)
+    if trainer.is_world_process_zero():
+        judges = [judge for judge in (trainer.validation, trainer.tested) if judge is not None]
+        judged = [one.reason for judge in judges for one in judge.unreadable]
         record = _read_record(folder) | {
             "best_step": trainer.state.best_global_step or trainer.state.global_step,
             "figures": counts.best_figures,
+            "test_figures": tested,
             "bad_updates": counts.bad_updates,
             "unreadable": counts.unreadable,
+            "unreadable_validation": judged,
         }
-        _write_record(folder, record)
-        _tell_unreadable(counts.unreadable)
+        with checkpoints.clear_write_errors(folder / RECORD):
+            _write_record(folder, record)
+        _tell_unreadable([*counts.unreadable.values(), *judged])
     trainer.accelerator.wait_for_everyone()
     last = checkpoints.checkpoint_folder(folder, trainer.state.global_step)
-    return Finished(folder / MODEL, last, counts.best_figures, counts.unreadable, counts.bad_updates)
+    return Finished(folder / MODEL, last, counts.best_figures, counts.unreadable, counts.bad_updates, tested)
 
 
-def _tell_unreadable(unreadable: Mapping[int, str]) -> None:
-    if unreadable:
-        listed = "".join(f"\n  row {row}: {reason}" for row, reason in sorted(unreadable.items()))
-        logger.warning("%d rows were left out because their audio can't be read:%s", len(unreadable), listed)
+def _tell_unreadable(reasons: Sequence[str]) -> None:
+    if reasons:
+        listed = "".join(f"\n  {reason}" for reason in sorted(set(reasons)))
+        logger.warning("%d rows were left out because their audio can't be read:%s", len(reasons), listed)

@@ -17,13 +17,13 @@ from naturelm_audio.train.initial import initial_model
 from naturelm_audio.train.learner import Learner
 from naturelm_audio.train.questions import Asker, Sound
 from naturelm_audio.train.recipe import Recipe
-from naturelm_audio.train.rows import validation_rows
+from naturelm_audio.train.rows import judged_rows
 from naturelm_audio.train.scene_options import ScenesOptions
 from naturelm_audio.train.scene_trainer import SceneTrainer
 from naturelm_audio.train.scene_validation import SceneValidation
 from naturelm_audio.train.scenes import SceneCollator, SceneDraws
 from naturelm_audio.train.teacher import Yamnet
-from naturelm_audio.train.validation import Judge, Judges, Validation
+from naturelm_audio.train.validation import Judge, Judges, Validation, judge_of
 
 __all__ = ["scene_trainer"]
 
@@ -49,7 +49,9 @@ def scene_trainer(recipe: Recipe, folder: Path) -> tuple[SceneTrainer, dict[str,
     learner = _learner(recipe, options, model, len(labels))
     collator = Collator(model.config, model.tokenizer, recipe.data.max_answer_tokens)
     judged = training_clips(options, "validation", max_unreadable_share=share)
-    judges = _judges(recipe, collator, SceneValidation(judged, learner, labels, asks=options.questions > 0))
+    validation, tested = _judges(recipe, model)
+    curve = SceneValidation(judged, learner, labels, asks=options.questions > 0)
+    judges: list[Judge] = [judge for judge in (curve, validation) if judge]
     trainer = SceneTrainer(
         recipe,
         learner,
@@ -59,21 +61,23 @@ def scene_trainer(recipe: Recipe, folder: Path) -> tuple[SceneTrainer, dict[str,
         folder,
         options=options,
     )
+    trainer.tested = tested
     trainer.counts.unreadable |= store.unreadable
-    files = [options.manifest, *([options.teacher] if options.teacher else []), *recipe.data.valid]
+    teacher = [options.teacher] if options.teacher else []
+    files = [options.manifest, *teacher, *recipe.data.valid, *recipe.data.test]
     counts = {"clips": len(store), "labels": len(labels), "validation_clips": len(judged)}
     return trainer, {"files": files, "rows": counts}
 
 
-def _judges(recipe: Recipe, collator: Collator, curve: SceneValidation) -> list[Judge]:
-    """Return what the run is judged by: the curve's few figures, and the rows of annotation files."""
-    judges: list[Judge] = [curve] if curve else []
-    if recipe.data.valid:
-        rows = validation_rows(recipe.data)
-        samples = clip_samples(collator.config, recipe.data.clip_seconds)
-        reader = Reader(rows.audio_root, samples, rows.stored)
-        judges.append(Validation(rows.valid, reader, collator, recipe.validation, seed=recipe.seed))
-    return judges
+def _judges(
+    recipe: Recipe, model: NatureLMForConditionalGeneration
+) -> tuple[Validation | None, Validation | None]:
+    """Return what the run and the finished model are judged by beside the curve: rows of annotation files."""
+    if not (recipe.data.valid or recipe.data.test):
+        return None, None
+    rows = judged_rows(recipe.data)
+    reader = Reader(rows.audio_root, clip_samples(model.config, recipe.data.clip_seconds), rows.stored)
+    return judge_of(recipe, model, rows.valid, reader), judge_of(recipe, model, rows.test, reader)
 
 
 def _checked(recipe: Recipe) -> ScenesOptions:

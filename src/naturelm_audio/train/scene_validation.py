@@ -17,6 +17,7 @@ from torch import Tensor
 from naturelm_audio.model import NatureLMForConditionalGeneration, fbank
 from naturelm_audio.train import questions
 from naturelm_audio.train.data import ClipStore, Floats
+from naturelm_audio.train.draws import Unreadable
 from naturelm_audio.train.evaluate import LISTED_SOURCES, Evaluation, answers
 from naturelm_audio.train.learner import Learner
 
@@ -37,6 +38,11 @@ class SceneValidation:
         self.evaluation, self.learner, self.asks = Evaluation(store), learner, asks
         self.places = self.evaluation.places(LISTED_SOURCES, questions.LABELS_19)
         self.columns = [labels[label] for label in questions.LABELS_19 if label in labels]
+        self.unreadable = [Unreadable(row, reason) for row, reason in store.unreadable.items()]
+
+    def names(self) -> list[str]:
+        """Return the names of all figures."""
+        return ["encoder", "bridge", *(["listed"] if self.asks else [])]
 
     def __bool__(self) -> bool:
         return bool(self.places) and len(self.columns) == len(questions.LABELS_19)

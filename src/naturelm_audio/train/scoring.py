@@ -11,7 +11,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Scored", "answer_figures", "event_counts", "loss_figures", "read_events", "set_f1"]
+__all__ = [
+    "Scored",
+    "answer_figures",
+    "event_counts",
+    "loss_figures",
+    "names_of_figures",
+    "read_events",
+    "set_f1",
+]
 
 MIN_IOU = 0.5
 _EVENT = re.compile(r"(\d+\.\d+)\s*-\s*(\d+\.\d+)")
@@ -74,6 +82,24 @@ def answer_figures(rows: Iterable[Scored]) -> dict[str, float]:
         if "fewshot" in task:
             figures[f"{task}/event_f1"] = _micro_f1([event_counts(answer, gold) for gold, answer in pairs])
     return figures
+
+
+def names_of_figures(tasks: Iterable[str], answered: Iterable[str]) -> list[str]:
+    """Return what figures rows of these tasks have, of which some are answered."""
+    wanted = set(answered)
+    rows = [
+        Scored(
+            row=place,
+            task=task,
+            loss_sum=0.0,
+            tokens=1,
+            correct=0,
+            gold="",
+            answer="" if task in wanted else None,
+        )
+        for place, task in enumerate(sorted(set(tasks)))
+    ]
+    return [*loss_figures(rows), *answer_figures(rows)]
 
 
 def _detection(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:

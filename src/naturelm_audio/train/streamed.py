@@ -131,8 +131,10 @@ class StreamedDraws(IterableDataset[StreamedBatch]):
 
 
 def _numbered(sample: Sample, first: int) -> Sample:
-    """Return a sample whose rows are counted from the start of its pass, not of its chunk."""
-    failed = tuple(dataclasses.replace(one, row=first + one.row) for one in sample.unreadable)
+    """Return a sample whose rows, not noise, are counted from the start of its pass, not of its chunk."""
+    failed = tuple(
+        dataclasses.replace(one, row=first + one.row) if one.row >= 0 else one for one in sample.unreadable
+    )
     return dataclasses.replace(sample, row=first + sample.row, unreadable=failed)
 
 

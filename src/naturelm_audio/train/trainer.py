@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PrinterCallback
 
-from naturelm_audio.errors import NatureLMError, OptionsError
+from naturelm_audio.errors import AudioError
 from naturelm_audio.model import NatureLMForConditionalGeneration
 from naturelm_audio.sequence import IGNORED
 from naturelm_audio.train import checkpoints, sharding
@@ -27,14 +27,13 @@ from naturelm_audio.train.arguments import training_arguments
 from naturelm_audio.train.averaging import AverageWeights
 from naturelm_audio.train.callbacks import Clock, Validating
 from naturelm_audio.train.collate import Collator, model_inputs, take_unreadable
-from naturelm_audio.train.draws import Unreadable
+from naturelm_audio.train.draws import TrainingError, Unreadable, refuse_too_many
 from naturelm_audio.train.initial import trained_names
 from naturelm_audio.train.manifest.seeding import digest
 from naturelm_audio.train.recipe import Recipe
 from naturelm_audio.train.resuming import Counts, ResumableTrainer
 from naturelm_audio.train.schedule import discard_gradients, make_optimiser, make_schedule, parameter_groups
-from naturelm_audio.train.validation import Judge, answer_losses
-from naturelm_audio.train.yaml_options import closest
+from naturelm_audio.train.validation import Judge, answer_losses, require_figure
 
 __all__ = ["LOG", "RunTrainer", "TrainingError", "in_words", "keep_frozen_parts_still"]
 
@@ -44,10 +43,6 @@ LOG = "log.jsonl"
 LAST = "last"
 FEWEST_STREAMED = 1000
 """Of a stream, whose length isn't known, the share that can't be read is that of at least so many rows."""
-
-
-class TrainingError(NatureLMError):
-    """A run that can't go on: no finite gradients, or too much audio that can't be read."""
 
 
 class RowSource(Protocol):
@@ -68,7 +63,12 @@ class RunTrainer(ResumableTrainer):
         collator: makes batches; by default of questions about clips.
         learner: what is called with a batch, the model inside; by default the model.
         heads: layers of the learner that are no part of the model.
+
+    Attributes:
+        tested: what the finished model is judged by; None for nothing.
     """
+
+    tested: Judge | None = None
 
     def __init__(
         self,
@@ -82,6 +82,8 @@ class RunTrainer(ResumableTrainer):
         learner: nn.Module | None = None,
         heads: nn.Module | None = None,
     ) -> None:
+        if validation is not None and recipe.validation.best != LAST:
+            require_figure(recipe.validation.best, validation.names())
         self.recipe, self.draws, self.validation = recipe, draws, validation
         self.run_folder = output_dir
         self.trained = trained_names(model)
@@ -131,10 +133,17 @@ class RunTrainer(ResumableTrainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """Return the micro-batches of an update and the number of answer tokens in all of them."""
+        """Return the micro-batches of an update and the number of answer tokens in all of them.
+
+        Raises:
+            TrainingError: no audio can be read any more.
+        """
         self._micro_batch = 0
         self.clock.begin()
-        batches = [next(epoch_iterator) for _ in range(num_batches)]
+        try:
+            batches = [next(epoch_iterator) for _ in range(num_batches)]
+        except AudioError as error:
+            raise TrainingError(str(error)) from error
         for batch in batches:
             self.take(batch)
         tokens = torch.stack([self.answer_tokens(batch) for batch in batches]).sum()
@@ -209,17 +218,12 @@ class RunTrainer(ResumableTrainer):
         """Remember rows that couldn't be read; too many of them end the run."""
         for one in found:
             if one.row not in self.counts.unreadable:
-                logger.warning("row %d is left out: %s", one.row, one.reason)
+                logger.warning("left out: %s", one.reason)
                 self.counts.unreadable[one.row] = one.reason
-        share = self.recipe.data.max_unreadable_share
         seen = self.state.global_step * self.recipe.optimiser.batch_size
         rows = self.draws.rows or max(seen, FEWEST_STREAMED)
-        if len(self.counts.unreadable) > share * rows:
-            listed = "; ".join(list(self.counts.unreadable.values())[:5])
-            raise TrainingError(
-                f"{len(self.counts.unreadable)} of {rows} rows can't be read, more than "
-                f"data.max_unreadable_share {share:g} allows: {listed}"
-            )
+        torn = [reason for row, reason in self.counts.unreadable.items() if row >= 0]  # others are noise
+        refuse_too_many(torn, rows, self.recipe.data.max_unreadable_share)
 
     # --- optimiser ---
 
@@ -247,17 +251,31 @@ class RunTrainer(ResumableTrainer):
         if self.validation is None:
             return {}
         with self.average.in_place() if self.average else contextlib.nullcontext():
-            figures = self.validation.figures(
-                self.plain,
-                rank=self.args.process_index,
-                world=self.args.world_size,
-                batch_size=self.recipe.optimiser.rows_at_once,
-                autocast=self.accelerator.autocast,
-                gathered=partial(sharding.gathered, self.plain) if self.sharded else contextlib.nullcontext,
-            )
+            figures = self._judged_by(self.validation)
         named = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(dict(named))
         return named
+
+    def test(self, model: Path) -> dict[str, float]:
+        """Return the figures of a finished model on the rows that chose nothing, the same on every process.
+
+        Args:
+            model: its folder; its weights take the place of the last ones.
+        """
+        if self.tested is None:
+            return {}
+        self.take_weights(checkpoints.read_weights(model, self.shapes, self.tied))
+        return self._judged_by(self.tested)
+
+    def _judged_by(self, judge: Judge) -> dict[str, float]:
+        return judge.figures(
+            self.plain,
+            rank=self.args.process_index,
+            world=self.args.world_size,
+            batch_size=self.recipe.optimiser.rows_at_once,
+            autocast=self.accelerator.autocast,
+            gathered=partial(sharding.gathered, self.plain) if self.sharded else contextlib.nullcontext,
+        )
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Return whether these are the best figures so far; a checkpoint of them follows."""
@@ -265,10 +283,8 @@ class RunTrainer(ResumableTrainer):
         if best == LAST:
             self.counts.best_figures = {name.removeprefix("eval_"): one for name, one in metrics.items()}
             return False
-        value = metrics.get(f"eval_{best}")
-        if value is None:
-            names = [name.removeprefix("eval_") for name in metrics]
-            raise OptionsError(f"validation.best: there is no figure {best!r}{closest(best, names)}")
+        require_figure(best, [name.removeprefix("eval_") for name in metrics])
+        value = metrics[f"eval_{best}"]
         lower = best.rpartition("/")[2] == "loss"
         old = self.state.best_metric
         if old is not None and (value >= old if lower else value <= old):
@@ -301,16 +317,19 @@ class RunTrainer(ResumableTrainer):
         if self.counts.bad_updates:
             logs["bad_updates"] = self.counts.bad_updates
         if self.counts.unreadable:
-            logs["unreadable_rows"] = len(self.counts.unreadable)
+            logs["unreadable"] = len(self.counts.unreadable)
         logs.pop("total_flos", None)
         if self.draws.rows:
             logs["passes"] = self.state.global_step * self.recipe.optimiser.batch_size / self.draws.rows
         super().log(logs, start_time)
         self.state.log_history.clear()  # the file has it; a checkpoint of a long run would be mostly this
         if self.is_world_process_zero():
+            logs.pop("epoch", None)  # of the whole run, which is one to the Trainer
             row = {"step": self.state.global_step, **logs}
-            row.pop("epoch", None)
-            with (self.run_folder / LOG).open("a", encoding="utf-8") as file:
+            with (
+                checkpoints.clear_write_errors(self.run_folder / LOG),
+                (self.run_folder / LOG).open("a", encoding="utf-8") as file,
+            ):
                 file.write(json.dumps(row) + "\n")
             logger.info("update %d of %d: %s", row["step"], self.state.max_steps, in_words(logs))
 

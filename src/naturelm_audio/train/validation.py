@@ -19,19 +19,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from naturelm_audio import prompts
-from naturelm_audio.errors import AudioError
+from naturelm_audio.errors import AudioError, OptionsError
 from naturelm_audio.generate import Generator, Request
 from naturelm_audio.model import NatureLMForConditionalGeneration
 from naturelm_audio.options import GenerateOptions
 from naturelm_audio.sequence import IGNORED
 from naturelm_audio.train.collate import Collator, model_inputs
-from naturelm_audio.train.draws import Reader, Sample, Unreadable
+from naturelm_audio.train.draws import Reader, Sample, Unreadable, refuse_too_many
 from naturelm_audio.train.manifest.examples import Example
 from naturelm_audio.train.manifest.seeding import digest
-from naturelm_audio.train.recipe import ValidationOptions
-from naturelm_audio.train.scoring import Scored, answer_figures, loss_figures
+from naturelm_audio.train.recipe import Recipe, ValidationOptions
+from naturelm_audio.train.scoring import Scored, answer_figures, loss_figures, names_of_figures
+from naturelm_audio.train.yaml_options import closest
 
-__all__ = ["Judge", "Judges", "Validation", "answer_losses", "chosen_rows"]
+__all__ = ["Judge", "Judges", "Validation", "answer_losses", "chosen_rows", "judge_of", "require_figure"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +66,27 @@ def answer_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tenso
     return each.sum(dim=1), counted.sum(dim=1), hits.sum(dim=1)
 
 
+def require_figure(name: str, known: Sequence[str]) -> None:
+    """Check that the figure which says what is best is one of those that there are.
+
+    Raises:
+        OptionsError: it isn't.
+    """
+    if name not in known:
+        raise OptionsError(f"validation.best: there is no figure {name!r}{closest(name, known)}")
+
+
 class Judge(Protocol):
     """What a run is judged by."""
+
+    @property
+    def unreadable(self) -> Sequence[Unreadable]:
+        """What has been left out, as its audio can't be read."""
+        ...
+
+    def names(self) -> list[str]:
+        """Return the names of all figures."""
+        ...
 
     def figures(
         self,
@@ -92,6 +112,15 @@ class Judges:
     def __init__(self, judges: Sequence[Judge]) -> None:
         self.judges = tuple(judges)
 
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        """What any of them has left out."""
+        return [one for judge in self.judges for one in judge.unreadable]
+
+    def names(self) -> list[str]:
+        """Return the names of the figures of all."""
+        return [name for judge in self.judges for name in judge.names()]
+
     def figures(self, model: NatureLMForConditionalGeneration, **settings: Any) -> dict[str, float]:
         """Return the figures of all."""
         found: dict[str, float] = {}
@@ -109,6 +138,7 @@ class Validation:
         collator: makes their batches.
         options: how many rows, and how answers are generated.
         seed: of the choice of rows.
+        max_unreadable_share: of the rows, above which audio that can't be read is an error.
     """
 
     def __init__(
@@ -119,12 +149,19 @@ class Validation:
         options: ValidationOptions,
         *,
         seed: int,
+        max_unreadable_share: float = 0.01,
     ) -> None:
         self.examples, self.reader, self.collator, self.options = examples, reader, collator, options
+        self.max_unreadable_share = max_unreadable_share
         self.rows = chosen_rows(examples, options.rows_per_task, seed)
         kept = chosen_rows(examples, options.answers_per_task, seed) if options.answers_per_task else []
         self.answered = frozenset(kept) & frozenset(self.rows)
         self.unreadable: list[Unreadable] = []
+
+    def names(self) -> list[str]:
+        """Return the names of all figures."""
+        tasks = (self.examples[row].task for row in self.rows)
+        return names_of_figures(tasks, (self.examples[row].task for row in self.answered))
 
     def figures(
         self,
@@ -146,6 +183,9 @@ class Validation:
             autocast: a function that gives the context for the precision of training.
             gathered: one that gives the context in which parts of the model can be called, each process in a
                 rhythm of its own.
+
+        Raises:
+            TrainingError: too many rows can't be read.
         """
         was_training = model.training
         model.eval()
@@ -158,8 +198,14 @@ class Validation:
         finally:
             model.train(was_training)
         # Every process has as many rows, the last ones perhaps twice: one of each counts.
-        gathered = rows if world == 1 else gather_object(rows)
-        unique = list({row.row: row for row in gathered if row.row >= 0}.values())
+        found = [*rows, *self.unreadable]
+        together = found if world == 1 else gather_object(found)
+        failed = {one.row: one for one in together if isinstance(one, Unreadable)}
+        self.unreadable = list(failed.values())
+        reasons = [one.reason for one in self.unreadable]
+        refuse_too_many(reasons, len(self.rows), self.max_unreadable_share, "validation rows")
+        scored = (one for one in together if isinstance(one, Scored))
+        unique = list({row.row: row for row in scored if row.row >= 0}.values())
         return loss_figures(unique) | answer_figures(unique)
 
     def _scored(
@@ -197,7 +243,7 @@ class Validation:
             clips = self.reader.from_start(example)
         except AudioError as error:
             if row not in {one.row for one in self.unreadable}:
-                logger.warning("validation row %d is left out: %s", row, error)
+                logger.warning("left out of the validation: %s", error)
                 self.unreadable.append(Unreadable(row, str(error)))
             silent = self.reader.silence()
             return Sample((silent,) * example.clips, example.prompt, example.text, example.task, -1)
@@ -226,3 +272,19 @@ class Validation:
             for place, answer in zip(places, generator.answer(requests), strict=True):
                 found[place] = replace(rows[place], answer=answer.text)
         return found
+
+
+def judge_of(
+    recipe: Recipe, model: NatureLMForConditionalGeneration, rows: Sequence[Example], reader: Reader
+) -> Validation | None:
+    """Return what a recipe judges a model by on these rows; None where there are none."""
+    if not rows:
+        return None
+    return Validation(
+        rows,
+        reader,
+        Collator(model.config, model.tokenizer, recipe.data.max_answer_tokens),
+        recipe.validation,
+        seed=recipe.seed,
+        max_unreadable_share=recipe.data.max_unreadable_share,
+    )

@@ -19,6 +19,7 @@ from naturelm_audio.options import find_config, parse_yaml
 __all__ = ["closest", "differences", "flattened", "load_yaml", "override", "stages_from_yaml"]
 
 _Options = TypeVar("_Options")
+_OF_FILES = ("base", "stages")
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -27,13 +28,13 @@ def stages_from_yaml(kind: type[_Options], path: str | Path, changes: Sequence[s
 
     Args:
         kind: a dataclass.
-        path: the file.
+        path: the file; its ``base`` is another one, whose keys it changes.
         changes: such as ``optimiser.steps=10``, for every stage, or ``stages.0.optimiser.steps=10``.
 
     Raises:
         OptionsError: no such file, no YAML, an unknown key, a value of the wrong type or out of range.
     """
-    raw = load_yaml(path)
+    raw = _on_its_base(path)
     for change in changes:
         if change.strip().startswith("stages."):
             override(raw, change)
@@ -51,6 +52,23 @@ def stages_from_yaml(kind: type[_Options], path: str | Path, changes: Sequence[s
                 override(merged, change)
         built.append(_build(kind, merged, where, ""))
     return built
+
+
+def _on_its_base(path: str | Path, above: Sequence[Path] = ()) -> dict[str, Any]:
+    """Return what a file holds, on top of the file beside it that it names as ``base``.
+
+    Raises:
+        OptionsError: there is no such file, or files are each other's base.
+    """
+    raw = load_yaml(path)
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise OptionsError(f"{path}: base must be the name of another file, not {base!r}")
+    if Path(path) in above:
+        raise OptionsError(f"{path}: is its own base")
+    return _merged(_on_its_base(Path(path).parent / base, (*above, Path(path))), raw)
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +165,8 @@ def _build(kind: type[_Options], raw: Any, where: str, prefix: str) -> _Options:
     hints = typing.get_type_hints(kind)
     for key in raw:
         if key not in hints:
-            raise OptionsError(f"{where}: unknown key {prefix}{key}{closest(str(key), hints)}")
+            known = hints if prefix else (*hints, *_OF_FILES)
+            raise OptionsError(f"{where}: unknown key {prefix}{key}{closest(str(key), known)}")
     values = {key: _convert(hints[key], value, where, f"{prefix}{key}") for key, value in raw.items()}
     missing = [
         item.name

@@ -68,6 +68,8 @@ def test_speakers(zoo):
             assert 0.25 <= part.speed <= 4.0
             assert part.silence_seed is not None
             assert 0 <= part.offset_seconds < 10
+    speeds = [part.speed for row in rows for part in row.mix.parts]
+    assert np.mean(speeds) == pytest.approx((0.25 + 4.0) / 2, abs=0.35)  # uniform, not in octaves
     unnamed = [dataclasses.replace(one, individual="") for one in people]
     assert not counted(unnamed)
 

@@ -29,7 +29,7 @@ class CountingOptions:
     most_instruments: int = 3
     quietest_db: float = -12.0
     most_stretch: float = 4.0
-    """Speakers are up to this much slower or faster."""
+    """Speakers are up to this much slower or faster, by a factor that is drawn uniformly."""
     impulse_responses: tuple[str, ...] = ()
     """Rooms, of which each mixture of speakers gets one."""
 
@@ -134,7 +134,8 @@ def _part(
     recording: Labelled, place: int, what: str, draw: random.Random, options: CountingOptions
 ) -> MixPart:
     """Return a clip of a recording at a random place and level; the first is the loudest."""
-    speed = options.most_stretch ** draw.uniform(-1.0, 1.0) if what == "speakers" else 1.0
+    stretch = options.most_stretch
+    speed = draw.uniform(1.0 / stretch, stretch) if what == "speakers" else 1.0
     seconds = recording.seconds or 0.0
     used = min(seconds, CLIP_SECONDS * speed)
     start = draw.uniform(0.0, seconds - used)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -35,7 +35,7 @@ from naturelm_audio.train.manifest.event_tables import (
 from naturelm_audio.train.manifest.problems import ManifestError, Problem
 from naturelm_audio.train.manifest.tables import Table, is_blank, number, parse_table, read_table, read_text
 
-__all__ = ["Event", "EventTable", "TimeUnit", "is_event_table", "kind_of", "read_events"]
+__all__ = ["Event", "EventTable", "TimeUnit", "is_event_table", "kind_of", "read_event_tables", "read_events"]
 
 MODEL_BAND_HZ = 8000.0
 
@@ -136,6 +136,20 @@ def read_events(
         if one.suffix.lower() in (".txt", ".csv", ".tsv", ".jsonl") and not one.name.endswith(".list.txt"):
             found.extend(reader.read(one))
     return found
+
+
+def read_event_tables(
+    paths: Iterable[str | Path], audio_root: str | Path, *, label_column: str | None = None
+) -> EventTable:
+    """Return the events of several tables as one: a recording may have some in each.
+
+    Raises:
+        ManifestError: see :func:`read_events`.
+    """
+    merged = EventTable()
+    for path in paths:
+        merged.extend(read_events(path, audio_root, label_column=label_column))
+    return merged
 
 
 def kind_of(table: Path) -> Literal["recordings", "folders", "events"]:

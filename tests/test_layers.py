@@ -35,7 +35,7 @@ LAYERS = [
     "train.arguments train.averaging train.callbacks train.resuming train.trainer train.streamed",
     "train.stream_trainer train.learner train.scenes train.scene_validation train.scene_trainer",
     "train.scene_runs",
-    "train.running train.compare train.finetune train.commands_train train.commands",
+    "train.running train.compare train.judging train.finetune train.commands_train train.commands",
     "calibrating calibration_report calibrate_command",
     "beans_build.* beans_build_command spectrograms embeddings.* review.* embed_command clips_command",
     "convert_command web.* web_command cluster serve cli __main__",

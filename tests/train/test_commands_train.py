@@ -63,6 +63,16 @@ def test_wrong_use_is_status_2(config, tmp_path, capsys, option, said):
     assert said in capsys.readouterr().err
 
 
+def test_faulty_rows_have_a_line_each(config, tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"path": "a.wav", "prompt": "Q?", "text": ""}\n{"prompt": "Q?", "text": "x"}\n')
+    given = ("train", "--cfg-path", config, "--output-dir", tmp_path / "run")
+    assert status(*given, "--options", f"data.train=[{rows}]") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("Error: ")
+    assert [line.strip().split(": ")[0] for line in said[1:3]] == [f"{rows}:1", f"{rows}:2"]
+
+
 @pytest.mark.parametrize("error", [TrainingError, checkpoints.NotSavedError])
 def test_a_run_that_stops_midway_is_status_1(config, tmp_path, capsys, monkeypatch, error):
     def stops(*_, **__):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,8 @@ from safetensors.torch import load_file
 from naturelm_audio.checkpoint import load_model, save_model
 from naturelm_audio.train.running import train
 
-pytestmark = pytest.mark.slow
+# Two processes start anew in each run: minutes where other work has the cores.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = """
@@ -47,22 +47,12 @@ def folder(tmp_path_factory):
 
 
 def torchrun(script, *given):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     path = os.pathsep.join(str(ROOT / part) for part in ("src", "tests"))
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        str(port),
-    ]
+    # Standalone: the launcher takes a free port itself, so no other program can take it first.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command += [str(script), *map(str, given)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=700)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -107,3 +107,8 @@ def test_real_answers_come_in_order(toy_model: Any) -> None:
         for w, q in zip(waveforms, ["What is this?", "Caption the audio."], strict=True)
     ]
     assert together == alone
+
+
+def test_intervals_stay_within_all_and_nothing():
+    assert evaluate.Figure("a", 0, 1).interval[0] == 0.0
+    assert evaluate.Figure("a", 3, 3).interval[1] == 1.0

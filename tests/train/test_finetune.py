@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 
 import pytest
@@ -86,12 +87,26 @@ def test_finetuning_ends_with_a_model_and_an_honest_table(table, toy, tmp_path, 
     assert record["recordings"]["low"] == {"learned": 4, "judged": 1}
     lines = (tmp_path / "mine-training" / "rows.jsonl").read_text().splitlines()
     learned = [json.loads(line)["path"] for line in lines]
-    judged = [one for one in held_out(finetune._read(table), 0.2, 13) if one.split == "valid"]
-    assert not {one.path for one in judged} & set(learned)
+    _, judged, _ = finetune._recordings(FinetuneOptions(data=table, output=output), tmp_path)
+    assert not {one.path for one in judged.recordings} & set(learned)
     again = finetune.finetune(
         FinetuneOptions(data=table, model=str(toy), output=output, steps=3, batch_size=4)
     )
     assert again.after == result.after
+
+
+def test_recordings_that_cant_be_read_are_all_named_or_left_out(table, toy, tmp_path):
+    (tmp_path / "audio" / "low_0.wav").write_bytes(b"nothing")
+    with table.open("a") as file:
+        file.write("audio/gone.wav,low\naudio/high_0.wav,\n")
+    options = FinetuneOptions(data=table, model=str(toy), output=tmp_path / "mine", steps=1, batch_size=2)
+    with pytest.raises(ManifestError, match=r"--drop-bad\): 3 faults") as error:
+        finetune.finetune(options)
+    assert all(name in str(error.value) for name in ("low_0.wav", "gone.wav", "labels.csv:16: the label"))
+    assert not (tmp_path / "mine-training").exists()
+    result = finetune.finetune(dataclasses.replace(options, drop_bad=True))
+    assert result.recordings["low"] == (3, 1)
+    assert any("3 rows were left out: " in warning for warning in result.warnings)
 
 
 def test_finetuning_refuses_what_it_cant_do(table, toy, tmp_path):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -97,24 +101,35 @@ def test_T4_a_run_taken_up_gives_the_same_weights_bit_for_bit(whole, data, toy, 
     )
 
 
-def test_X11_a_kill_without_warning_is_taken_up_from_the_last_checkpoint(
-    whole, data, toy, tmp_path, monkeypatch
-):
-    from naturelm_audio.train.draws import Draws
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rehearsal import recipe
+from naturelm_audio.train.draws import Draws
+from naturelm_audio.train.running import train
 
-    real = Draws.sample
-    heard = []
+real, heard = Draws.sample, []
 
-    def killed(self, row, generator, failed):
-        heard.append(row)
-        if len(heard) > 14:
-            raise KeyboardInterrupt
-        return real(self, row, generator, failed)
+def sample(self, *given):
+    heard.append(given)
+    if len(heard) > 14:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, *given)
 
-    monkeypatch.setattr(Draws, "sample", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe(data, toy), tmp_path / "run")
-    monkeypatch.setattr(Draws, "sample", real)
+Draws.sample = sample
+train(recipe(Path(sys.argv[1]), Path(sys.argv[2])), sys.argv[3])
+"""
+
+
+@pytest.mark.timeout(900)
+def test_X11_a_kill_without_warning_is_taken_up_from_the_last_checkpoint(whole, data, toy, tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join(str(root / part) for part in ("src", "tests"))
+    command = [sys.executable, "-c", KILLED, *map(str, (data, toy, tmp_path / "run"))]
+    # As many threads as here: sums have another order with others.
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
     assert checkpoints.last_checkpoint(tmp_path / "run").name == "checkpoint-3"
     train(recipe(data, toy), tmp_path / "run")
     expected, found = weights(whole[0] / "checkpoint-6"), weights(tmp_path / "run" / "checkpoint-6")

@@ -175,6 +175,7 @@ def test_accumulation_changes_nothing_without_batch_statistics(toy_config, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_give_the_losses_of_one(toy_config, tmp_path):
     still = ["init.encoder.patch_stem=linear", "init.bridge.dropout=0.0"]
     flags = [flag for option in still for flag in ("--options", option)]
@@ -182,7 +183,7 @@ def test_two_processes_give_the_losses_of_one(toy_config, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [sys.executable, *launch, *arguments, str(tmp_path / "two")]
-    done = subprocess.run(command, env=environment, timeout=300, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, timeout=700, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "destroy_process_group" not in done.stderr
     train_stages(read_recipes(toy_config, still), tmp_path / "one")

@@ -22,6 +22,7 @@ __all__ = ["finetune", "train", "train_compare", "train_evaluate"]
 
 _PATH = click.Path(path_type=Path)
 STOPPED = 1
+WRONG_USE = 2
 
 
 @click.command()
@@ -43,6 +44,7 @@ def train(cfg_paths: tuple[str, ...], options: tuple[str, ...], output_dir: Path
     """
     with _log_on_stderr():
         from naturelm_audio.train.checkpoints import NotSavedError
+        from naturelm_audio.train.manifest.problems import ManifestError
         from naturelm_audio.train.recipe import join_recipes, read_recipes
         from naturelm_audio.train.running import train_stages
         from naturelm_audio.train.trainer import TrainingError
@@ -53,6 +55,9 @@ def train(cfg_paths: tuple[str, ...], options: tuple[str, ...], output_dir: Path
         except (TrainingError, NotSavedError) as error:
             click.echo(f"Error: {error}", err=True)
             return STOPPED
+        except ManifestError as error:  # of many rows, each in a line of its own
+            click.echo(f"Error: {error}", err=True)
+            return WRONG_USE
     if finished is not None and _speaks():
         _say_finished(finished)
     _part_from_others()
@@ -71,6 +76,7 @@ def train(cfg_paths: tuple[str, ...], options: tuple[str, ...], output_dir: Path
 @click.option("--learning-rate", type=float, help="At its highest.  [by the size of the model]")
 @click.option("--valid-share", type=float, default=0.2, help="Of recordings, kept to judge by.  [0.2]")
 @click.option("--seed", type=int, default=13, help="Of all draws.  [13]")
+@click.option("--drop-bad", is_flag=True, help="Leave faulty rows and unreadable recordings out.")
 def finetune(
     data: Path,
     model: str,
@@ -81,6 +87,7 @@ def finetune(
     learning_rate: float | None,
     valid_share: float,
     seed: int,
+    drop_bad: bool,
 ) -> int:
     """Teach a model new sounds, and print what it knew before and knows after.
 
@@ -99,9 +106,11 @@ def finetune(
         learning_rate=learning_rate,
         valid_share=valid_share,
         seed=seed,
+        drop_bad=drop_bad,
     )
     with _log_on_stderr():
         from naturelm_audio.train.checkpoints import NotSavedError
+        from naturelm_audio.train.manifest.problems import ManifestError
         from naturelm_audio.train.trainer import TrainingError
 
         try:
@@ -109,6 +118,9 @@ def finetune(
         except (TrainingError, NotSavedError) as error:
             click.echo(f"Error: {error}", err=True)
             return STOPPED
+        except ManifestError as error:  # of many rows, each in a line of its own
+            click.echo(f"Error: {error}", err=True)
+            return WRONG_USE
     click.echo(result.as_markdown(), nl=False)
     return 0
 

@@ -51,7 +51,7 @@ class Figure:
         n, z = max(self.total, 1), 1.96
         centre = (self.share + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(self.share * (1 - self.share) / n + z * z / (4 * n * n))
-        return centre - half, centre + half
+        return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def answers(

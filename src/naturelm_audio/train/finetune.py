@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from naturelm_audio.audio import probe, read_span
+from naturelm_audio.audio import probe
 from naturelm_audio.checkpoint import load_model
-from naturelm_audio.errors import OptionsError, OutputError
+from naturelm_audio.errors import AudioError, OptionsError, OutputError
 from naturelm_audio.files import write_atomically
 from naturelm_audio.model import NatureLMForConditionalGeneration
 from naturelm_audio.options import BUNDLED_MODEL
+from naturelm_audio.train.augment import Floats
 from naturelm_audio.train.checkpoints import publish
-from naturelm_audio.train.evaluate import Figure, answers, as_json, as_markdown, count
+from naturelm_audio.train.evaluate import Figure, as_json, as_markdown
+from naturelm_audio.train.judging import Judged, by_class, class_of, figures, heard
 from naturelm_audio.train.manifest.annotations import resolve, write_annotations
 from naturelm_audio.train.manifest.compile import CompileOptions, compile_manifest
 from naturelm_audio.train.manifest.labelled import (
@@ -34,9 +36,8 @@ from naturelm_audio.train.manifest.labelled import (
     read_labelled,
     with_split,
 )
-from naturelm_audio.train.manifest.problems import refuse_if_any
+from naturelm_audio.train.manifest.problems import Problem, refuse_if_any
 from naturelm_audio.train.manifest.seeding import digest
-from naturelm_audio.train.manifest.wordings import WORDINGS
 from naturelm_audio.train.recipe import (
     AugmentOptions,
     DataOptions,
@@ -48,7 +49,7 @@ from naturelm_audio.train.recipe import (
 )
 from naturelm_audio.train.running import train
 
-__all__ = ["FinetuneOptions", "Result", "class_of", "finetune", "held_out"]
+__all__ = ["FinetuneOptions", "Result", "finetune", "held_out"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ FEW_RECORDINGS = 5
 SMALL_MODEL_PARAMETERS = 200_000_000
 """Up to this size the whole language model learns; a larger one gets adapters."""
 FAMILIES = ("names", "candidates", "detection-list", "detection-open")
-MOST_LISTED = 36
+MOST_SHOWN = 5
 FEWEST_STEPS, MOST_STEPS = 60, 1500
 
 
@@ -78,6 +79,8 @@ class FinetuneOptions:
     learning_rate: float | None = None
     valid_share: float = 0.2
     seed: int = 13
+    drop_bad: bool = False
+    """Leave faulty rows and unreadable recordings out, instead of refusing the table."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -124,40 +127,34 @@ def finetune(options: FinetuneOptions) -> Result:
     Raises:
         ManifestError: faulty rows of the table.
         OptionsError: no class has recordings enough to learn and to judge.
+        TrainingError: see :func:`train`.
         OutputError: the output holds something else.
     """
     work = options.output.with_name(f"{options.output.name}-training")
     if options.output.exists() and not work.is_dir():
         raise OutputError(f"{options.output}: exists; name a new folder for the model")
     root = options.audio_root or (options.data if options.data.is_dir() else options.data.parent)
-    recordings = held_out(_read(options.data), options.valid_share, options.seed)
+    recordings, judged, problems = _recordings(options, root)
     groups = _counts(recordings)
-    warnings = tuple(_warnings(groups))
+    warnings = (*_warnings(groups), *_left_out(problems))
     for warning in warnings:
         logger.warning("%s", warning)
-    judged = [recording for recording in recordings if recording.split == "valid"]
-    if not judged:
+    if not judged.recordings:
         raise OptionsError(
             f"{options.data}: no class has two recordings, one to learn from and one to judge by"
         )
-    first = load_model(options.model, device="cpu", dtype="float32")
-    before = _figures(first, judged, root, sorted(groups))
+    first = load_model(options.model)
+    before = figures(first, judged, sorted(groups))
     recipe = _recipe(options, first, recordings, root, work)
     del first
     finished = train(recipe, work / "run")
     if finished is None:
         raise OutputError(f"{work}: the training did not come to its end; give the command again")
-    model = load_model(finished.model, device="cpu", dtype="float32")
-    after = _figures(model, judged, root, sorted(groups))
-    by_class = _by_class(judged, model, root)
-    result = Result(options.output, before, after, by_class, groups, warnings)
+    model = load_model(finished.model)
+    after = figures(model, judged, sorted(groups))
+    result = Result(options.output, before, after, by_class(model, judged), groups, warnings)
     _write(result, finished.model, options)
     return result
-
-
-def class_of(recording: Labelled) -> str:
-    """Return what a recording is of: its common name, or its scientific one."""
-    return recording.common_name or recording.taxon.species or recording.taxon.given
 
 
 def held_out(recordings: Sequence[Labelled], valid_share: float, seed: int) -> list[Labelled]:
@@ -184,12 +181,47 @@ def _source(recording: Labelled) -> str:
     return recording.recording_id or recording.path
 
 
-def _read(data: Path) -> list[Labelled]:
+def _recordings(options: FinetuneOptions, root: Path) -> tuple[list[Labelled], Judged, list[Problem]]:
+    """Return the recordings with their splits, what is heard of those to judge by, and what was left out.
+
+    Raises:
+        ManifestError: faulty rows or recordings, all named, where they are not to be left out.
+    """
+    data = options.data
     table: LabelledTable = read_folders(data) if data.is_dir() else read_labelled(data)
-    refuse_if_any(table.problems, str(data))
-    if not table.recordings:
+    problems, sound = list(table.problems), list[Labelled]()
+    for one in table.recordings:
+        try:
+            probe(resolve(root, one.path))
+            sound.append(one)
+        except AudioError as error:
+            problems.append(_problem(one, error))
+    recordings, kept, waveforms = list[Labelled](), list[Labelled](), list[Floats]()
+    for one in held_out(sound, options.valid_share, options.seed):
+        try:
+            if one.split == "valid":
+                waveforms.append(heard(one, root))
+                kept.append(one)
+            recordings.append(one)
+        except AudioError as error:  # it opens, but what is in it is torn
+            problems.append(_problem(one, error))
+    if not options.drop_bad:
+        refuse_if_any(problems, f"{data} (or leave them out with --drop-bad)")
+    if not recordings:
         raise OptionsError(f"{data}: holds no recording")
-    return list(table.recordings)
+    return recordings, Judged(tuple(kept), tuple(waveforms)), problems
+
+
+def _problem(recording: Labelled, error: AudioError) -> Problem:
+    return Problem(recording.table or recording.path, recording.line, str(error))
+
+
+def _left_out(problems: Sequence[Problem]) -> list[str]:
+    if not problems:
+        return []
+    shown = "; ".join(str(problem) for problem in problems[:MOST_SHOWN])
+    more = f"; and {len(problems) - MOST_SHOWN} more" if len(problems) > MOST_SHOWN else ""
+    return [f"{len(problems)} rows were left out: {shown}{more}"]
 
 
 def _counts(recordings: Sequence[Labelled]) -> dict[str, tuple[int, int]]:
@@ -210,6 +242,8 @@ def _warnings(groups: Mapping[str, tuple[int, int]]) -> list[str]:
         )
     if unjudged:
         found.append(f"no recording left to judge {', '.join(unjudged)} by")
+    if commas := [name for name in groups if "," in name]:
+        found.append(f"a comma parts the names of a list, so no list has {'; '.join(commas)}: rename them")
     if len(groups) == 1:
         found.append("there is one class only: the model can't learn to tell it from others")
     return found
@@ -280,63 +314,6 @@ def _clip_seconds(
     usual = lengths[int(0.9 * (len(lengths) - 1))]
     allowed = model.config.padded_lengths_seconds
     return float(next((seconds for seconds in allowed if usual <= seconds), allowed[-1]))
-
-
-# --- judging ---
-
-
-def _figures(
-    model: NatureLMForConditionalGeneration, judged: Sequence[Labelled], root: Path, classes: Sequence[str]
-) -> tuple[Figure, ...]:
-    """Return how often the class is named, asked openly and from a list of all classes."""
-    truths = [class_of(recording) for recording in judged]
-    listed = list(classes)[:MOST_LISTED]
-    questions = {
-        "open question": _open_wording(judged),
-        f"choice of {len(listed)}": WORDINGS["candidates"][0].format(", ".join(listed)),
-    }
-    return tuple(
-        count(name, truths, _asked(model, judged, root, wording)) for name, wording in questions.items()
-    )
-
-
-def _by_class(
-    judged: Sequence[Labelled], model: NatureLMForConditionalGeneration, root: Path
-) -> tuple[Figure, ...]:
-    truths = [class_of(recording) for recording in judged]
-    given = _asked(model, judged, root, _open_wording(judged))
-    return tuple(
-        count(
-            name,
-            [truth for truth in truths if truth == name],
-            [answer for truth, answer in zip(truths, given, strict=True) if truth == name],
-        )
-        for name in sorted(set(truths))
-    )
-
-
-def _open_wording(judged: Sequence[Labelled]) -> str:
-    """Return the question whose answer is what the classes are called by."""
-    if not any(recording.common_name for recording in judged):
-        return WORDINGS["name-scientific"][0]
-    animals = sum(recording.kind == "animal" for recording in judged)
-    return WORDINGS["name-common" if 2 * animals >= len(judged) else "name-sound"][0]
-
-
-def _asked(
-    model: NatureLMForConditionalGeneration, judged: Sequence[Labelled], root: Path, wording: str
-) -> list[str]:
-    longest = model.config.max_clip_seconds
-    waveforms = [
-        read_span(
-            resolve(root, one.path),
-            one.start_seconds or 0.0,
-            min(longest, one.seconds or longest) if one.is_part else longest,
-            channel=one.channel,
-        )
-        for one in judged
-    ]
-    return answers(model, waveforms, [wording] * len(waveforms))
 
 
 def _write(result: Result, trained: Path, options: FinetuneOptions) -> None:

@@ -124,12 +124,17 @@ def answer_hens(requests):
     ]
 
 
+def answer_zoo(requests):
+    return [success(one, "Hen") for one in requests]
+
+
 def test_what_a_server_could_not_answer_is_counted_and_makes_the_exit_status(zoo, predictions, tmp_path):
     with serving(answer_hens) as server:
         done = run("--data-path", zoo, "--predict-url", server.address, "--output-path", predictions, *CHEAP)
     assert done.return_value == 3
     assert json.loads((tmp_path / "p_metrics.json").read_text())["zoo-cmn"]["n_errors"] == 1
-    assert "zoo-cmn: 1 of 4 rows have no answer; they count as wrong" in done.stderr
+    assert "rows without an answer count as wrong" in done.stderr
+    assert "zoo-cmn: 1 of 4 rows have no answer, the first" in done.stderr
     assert "10 predictions, 1 of them errors" in done.stderr
 
 
@@ -151,8 +156,19 @@ def test_a_server_that_is_broken_stops_the_run_with_one_line(zoo, predictions):
     assert len(lines(predictions)) == 10
 
 
+def test_a_component_that_the_data_lacks_is_said_and_makes_the_exit_status(tmp_path, predictions, caplog):
+    part = benchmark_rows.write_parquet(tmp_path / "part", benchmark_rows.zoo_rows()[:4])
+    with serving(answer_zoo) as server:
+        command = ("--data-path", part, "--predict-url", server.address, "--output-path", predictions, *CHEAP)
+        done = run(*command)
+        assert done.return_value == 3
+        assert "components without a row in the data: zoo-open, zoo-cap\n" in done.stderr
+        assert "part: has no row of zoo-open, zoo-cap, components of zoo" in caplog.text
+        assert run(*command, "--overwrite", "--components", "zoo-cmn").return_value == 0
+
+
 def test_a_limit_makes_a_partial_result(zoo, predictions, tmp_path):
-    with serving(lambda requests: [success(one, "Hen") for one in requests]) as server:
+    with serving(answer_zoo) as server:
         command = ("--data-path", zoo, "--predict-url", server.address, "--output-path", predictions)
         done = run(
             *command, "--limit", 1, "--components", "zoo-cmn,zoo-cap", "--components", "zoo-cmn", *CHEAP

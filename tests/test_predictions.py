@@ -79,10 +79,11 @@ def test_blank_lines_and_line_ends_of_windows(tmp_path):
         ({**ROW, "label": 3}, "label is 3, not text: put it in quotes"),
         ({**ROW, "prediction": "", "error": "audio_empty: no sound"}, "audio_empty: no sound"),
         ({**ROW, "error": None}, None),
+        ({key: ROW[key] for key in ROW if key != "label"}, "label is not there"),
     ],
 )
 def test_rows_without_an_answer_are_kept_and_say_why(tmp_path, row, error):
-    found, sound = read_predictions(written(tmp_path / "p.jsonl", row, {**ROW, "id": "a2"}))
+    sound, found = read_predictions(written(tmp_path / "p.jsonl", {**ROW, "id": "a2"}, row))
     assert (found.error, found.dataset_name, found.id) == (error, "watkins", "a1")
     assert sound.error is None
 
@@ -111,7 +112,7 @@ def test_rows_that_are_not_predictions(tmp_path, row, message):
         (
             "p.csv",
             "prediction,gold\na,b\n",
-            "no column dataset_name, label; its columns are prediction, gold",
+            "no column dataset_name, label, only prediction, gold: give every row dataset_name, prediction",
         ),
         ("p.csv", "prediction,label,dataset_name\na,b,c,d\n", "line 2: has 4 cells, the header has 3"),
         ("p.csv", 'prediction,label,dataset_name\n"a,b,c\n', "is not a row of a table"),
@@ -126,6 +127,17 @@ def test_files_that_are_not_predictions(tmp_path, name, content, message):
     with pytest.raises(PredictionsError, match=message) as found:
         read_predictions(path)
     assert str(path) in str(found.value)
+
+
+def test_a_torn_last_line_is_left_out_and_said(tmp_path, caplog):
+    path = written(tmp_path / "p.jsonl", ROW, {**ROW, "id": "a2"})
+    with path.open("a") as file:
+        file.write('{"prediction": "Bel')
+    assert [row.id for row in read_predictions(path)] == ["a1", "a2"]
+    assert f"{path}, line 3: torn, as a killed run leaves it: left out" in caplog.text
+    path.write_text('{"prediction": "Bel')
+    with pytest.raises(PredictionsError, match="line 1: is not a JSON object"):
+        read_predictions(path)
 
 
 def test_files_that_can_not_be_read(tmp_path):

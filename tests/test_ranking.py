@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naturelm_audio.components import Benchmark, Component
-from naturelm_audio.ranking import rank, read_rankings
+from naturelm_audio.ranking import First, rank, read_rankings
 
 ANIMALS = Component(
     name="animals", task="classification", labels=("hen", "cat", "owl", "Beluga, White Whale")
@@ -32,9 +32,31 @@ def test_detection_leaves_rows_without_a_label_out_of_top_k_alone():
     found = rank(BIRDS, ["Robin", "None", "Wren", "Wren, Robin"], scores)
     assert (found.rows, found.labels) == (3, 2)
     assert found.top == {"top_1": 1.0}
+    # Robin beats None in rows 1, 2 (no: as likely) and 4; Wren in rows 1 and 4, and is missed in row 3.
+    assert found.f1_above_none == pytest.approx((1.0 + 0.5) / 2)
+    assert found.to_mapping()["F1_above_None"] == found.f1_above_none
     assert found.chance == pytest.approx((0.5 + 0.5 + 1.0) / 3)
     # Robin: rows 1 and 4 lead. Wren: 4 (0.4), 1 (0.3, wrong), then 2 and 3 are tied.
     assert found.mean_average_precision == pytest.approx((1.0 + (0.5 * 1.0 + 0.5 * 2 / 4)) / 2)
+
+
+def test_the_mean_per_token_does_not_favour_short_names():
+    """The example of the specification: by sums Parus major wins, by means Turdus merula."""
+    birds = Component(name="x", task="classification", labels=("Turdus merula", "Parus major"))
+    scores, lengths = np.array([[-0.90, -0.75]]), (5, 4)
+    found = rank(birds, ["Turdus merula"], scores, lengths)
+    assert (found.top["top_1"], found.per_token.top["top_1"]) == (0.0, 1.0)
+    assert found.to_mapping()["by_mean_per_token"] == {"top_1": 1.0, "mAP": 1.0}
+    assert rank(birds, ["Turdus merula"], scores).per_token is None
+
+
+def test_rows_have_their_likeliest_label_with_its_probability():
+    scores = np.log([[0.7, 0.1, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]])
+    found = rank(ANIMALS, ["hen", "Owl?"], scores)
+    assert found.firsts == (First("hen", 0.7), First("Beluga, White Whale", 0.4))
+    many = rank(ANIMALS, ["hen", "Owl?"] * 4, np.tile(scores, (4, 1)))
+    assert [one.calibrated is None for one in many.firsts] == [False, True] * 4
+    assert many.firsts[1].to_mapping() == {"label": "Beluga, White Whale", "probability": 0.4}
 
 
 def test_rows_whose_label_is_not_in_the_list():
@@ -81,11 +103,16 @@ def test_rankings_of_a_file(tmp_path):
         row,
         {**row, "dataset_name": "what"},
         {"dataset_name": "birds", "prediction": "x", "label": "Wren"},
-        {**row, "dataset_name": "animals", "label": "hen"},
+        {**row, "dataset_name": "animals", "label": "hen", "log_likelihoods": ["high"]},
+        {**row, "label_tokens": [2, 2, 1]},
     )
+    with path.open("a") as file:
+        file.write('{"log_likelihoods": [-1')
     found = read_rankings(path, ZOO)
     assert list(found.components) == ["birds"]
     assert found.components["birds"].to_mapping()["top_1"] == 1.0
+    assert found.components["birds"].per_token.top == {"top_1": 1.0}
+    assert list(found.firsts) == [f"{path}, line 1", f"{path}, line 5"]
     assert found.notes == (
         f"animals: rankings are not scored: {path}, line 4: log_likelihoods are not a number for each of its "
         "labels",

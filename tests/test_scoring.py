@@ -14,6 +14,7 @@ from naturelm_audio import scoring
 from naturelm_audio.components import Benchmark, Component, beans_zero
 from naturelm_audio.errors import OptionsError
 from naturelm_audio.predictions import Prediction, PredictionsError, check_rows
+from naturelm_audio.scored import METRICS
 from naturelm_audio.scoring import ScoreOptions, score
 from naturelm_audio.spice import SpiceError
 
@@ -237,7 +238,7 @@ def test_a_label_outside_the_list_fails_its_component_alone(name, text, label, m
     assert [item.name for item in scores.failed] == [name]
     assert message in (scores[name].reason or "")
     assert "\n" not in (scores[name].reason or "")
-    assert scores[name].metrics == {scores[name].headline: None}
+    assert scores[name].metrics == dict.fromkeys(METRICS[scores[name].task])
     assert scores["stories"].status == "ok"
     assert not scores.in_full
 

@@ -61,9 +61,10 @@ def test_details_rows_and_report_hold_both_modes(predictions, tmp_path):
 def test_missing_rows_are_said(predictions, tmp_path):
     done = run(predictions)
     assert (
-        "zf-indiv: 1,156 of 1,160 rows have no answer; they count as wrong (--partial leaves them out)"
-        in done.stderr
+        "rows without an answer count as wrong (naturelm score --partial leaves them out): zf-indiv 1,156 of "
+        "1,160\n" in done.stderr
     )
+    assert "components without a row: esc50, watkins, cbi, " in done.stderr
     assert json.loads((tmp_path / "p_metrics.json").read_text())["zf-indiv"]["Accuracy"] == pytest.approx(
         2 / 1160
     )
@@ -75,6 +76,9 @@ def test_a_strict_failure_has_exit_status_3_and_keeps_the_rest(predictions, tmp_
     assert run(predictions, "--partial").return_value == 3
     found = json.loads((tmp_path / "p_metrics.json").read_text())
     assert found["hiceas"]["status"] == "failed"
+    assert {name: found["hiceas"][name] for name in ("mAP", "F1", "Recall", "Precision")} == dict.fromkeys(
+        ("mAP", "F1", "Recall", "Precision")
+    )
     assert found["zf-indiv"]["status"] == "ok"
     assert run(predictions, "--mode", "official").return_value == 0
 
@@ -89,6 +93,7 @@ def test_a_component_that_fails_leaves_the_others_their_scores(predictions, tmp_
     found = json.loads((tmp_path / "p_metrics.json").read_text())
     assert found["zf-indiv"]["Accuracy"] == 0.5
     assert (found["call-type"]["status"], found["fish"]["status"]) == ("failed", "not scored")
+    assert found["call-type"].keys() >= found["zf-indiv"]["rows_alone"].keys()
     assert "line 5: label 'growl' is not one of the 2 labels of call-type" in done.stderr
     assert "unknown component 'fish'" in done.stderr
     assert "line 7: prediction is NaN" in done.stderr

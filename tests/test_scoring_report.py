@@ -6,7 +6,7 @@ import pytest
 
 from naturelm_audio.components import Benchmark, Component
 from naturelm_audio.predictions import Prediction
-from naturelm_audio.ranking import Ranking, Rankings
+from naturelm_audio.ranking import First, Ranking, Rankings
 from naturelm_audio.scored import MODES, ScoreOptions
 from naturelm_audio.scoring import score
 from naturelm_audio.scoring_report import details, markdown, metrics_of, provenance, row_lines
@@ -97,17 +97,42 @@ def test_rows_keep_their_order_and_say_what_they_became(outcomes):
     assert (lines[3]["official"]["label"], lines[3]["strict"]["label"]) == ("None", None)
 
 
+def test_rows_with_a_ranking_have_its_first_label():
+    rows = [Prediction("animals", "cat", "cat", str(n), f"p, line {n}") for n in (1, 2)]
+    scores = {"strict": score(rows, ScoreOptions(resamples=9), ZOO)}
+    rankings = Rankings(firsts={"p, line 2": First("hen", 0.75, 0.5)})
+    plain, ranked = (json.loads(line) for line in row_lines(rows, scores, rankings))
+    assert "ranking" not in plain
+    assert ranked["ranking"] == {"label": "hen", "probability": 0.75, "calibrated": 0.5}
+
+
 def test_the_report_has_both_modes_beside_the_published_scores(outcomes, made_by):
     text = markdown(outcomes, Rankings(), made_by)
     assert text.startswith("# Scores of p.jsonl on zoo\n")
     row = next(line for line in text.splitlines() if line.startswith("| animals | 2 |"))
     assert "| 2 | 4 | Accuracy | 1.0000 |" in row
     assert row.endswith("| 0.5000 | 0.250 (Perch) |")
-    assert "rows, which count as wrong (strict): animals 2 of 4" in text
-    assert "rows, which are left out: a partial result (official): animals 2 of 4" in text
+    assert "rows without an answer (strict) count as wrong: animals 2 of 4\n" in text
+    assert "rows without an answer (official) are left out: a partial result: animals 2 of 4\n" in text
     assert "components without a row: rest" in text
     assert "stories: SPIDEr was not asked for" in text
     assert "Published scores: a paper" in text
+
+
+def test_a_partial_result_is_said_once_for_both_modes(made_by):
+    scores = {
+        mode: score(ROWS, ScoreOptions(mode=mode, resamples=9, spice=False, partial=True), ZOO)
+        for mode in MODES
+    }
+    text = markdown(scores, Rankings(), made_by)
+    assert "(official and strict) are left out: a partial result: animals 2 of 4\n" in text
+    assert text.count("animals 2 of 4") == 1
+
+
+def test_only_tied_answers_have_a_range(outcomes, made_by):
+    lines = markdown(outcomes, Rankings(), made_by).splitlines()
+    assert "| animals | strict | 0.5000 | 1.0000 | 0 | 1 | 0 | 0.5000 to 1.0000 |" in lines
+    assert next(line for line in lines if line.startswith("| birds | strict | - ")).endswith("| 0 | - |")
 
 
 def test_cider_is_not_put_beside_published_spider(outcomes, made_by):
@@ -153,10 +178,20 @@ def test_what_is_not_scored_is_listed(made_by):
 
 def test_rankings_have_a_table_of_their_own_and_the_plot_its_place(outcomes, made_by):
     ranking = Ranking(
-        name="animals", rows=2, labels=2, top={"top_1": 0.5}, mean_average_precision=0.75, chance=0.5
+        name="animals",
+        rows=2,
+        labels=2,
+        top={"top_1": 0.5},
+        mean_average_precision=0.75,
+        chance=0.5,
+        f1_above_none=0.125,
+        per_token=Ranking(
+            name="animals", rows=2, labels=2, top={"top_1": 0.25}, mean_average_precision=0.3, chance=0.5
+        ),
     )
     text = markdown(outcomes, Rankings({"animals": ranking}), made_by, plot="p.png")
-    assert "| animals | 2 | 2 | 0.5000 | 0.5000 | 0.7500 | - | - | - |" in text
+    assert "| animals | 2 | 2 | whole answer | 0.5000 | 0.5000 | 0.7500 | 0.1250 | - | - | - |" in text
+    assert "| animals | 2 | 2 | mean per token | 0.2500 | 0.5000 | 0.3000 | - | - | - | - |" in text
     assert "![Scores of every component](p.png)" in text
     assert (
         metrics_of(outcomes["strict"], Rankings({"animals": ranking}))["animals"]["ranking"]["top_1"] == 0.5

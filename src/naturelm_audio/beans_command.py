@@ -193,7 +193,9 @@ def score_run(options: BeansOptions, summary: BeansSummary) -> int:
             "--benchmark",
             err=True,
         )
-    failed = summary.errors or summary.unknown
+    if summary.absent:
+        click.echo(f"components without a row in the data: {', '.join(summary.absent)}", err=True)
+    failed = summary.errors or summary.unknown or summary.absent
     click.echo(
         f"{options.output_path}: {summary.rows:,} predictions, {summary.errors:,} of them errors", err=True
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ from naturelm_audio.errors import NatureLMError
 
 __all__ = ["Prediction", "PredictionsError", "check_rows", "read_predictions"]
 
+logger = logging.getLogger(__name__)
+
 COLUMNS = ("dataset_name", "prediction", "label")
+NEEDED = ", ".join(COLUMNS)
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 LONGEST_CELL = 10_000_000  # characters
 
@@ -48,7 +52,8 @@ def read_predictions(path: str | Path) -> list[Prediction]:
 
     UTF-8 with or without a mark, or UTF-16 with one.
 
-    A row whose prediction or label is not text is kept with an ``error``, as is one that says so itself.
+    A row whose prediction or label is not text is kept with an ``error``, as is one that says so itself. A
+    torn last line, as a killed run leaves it, is left out with a warning.
 
     Raises:
         PredictionsError: the file is not there, is empty, lacks a column, or a row can't be made out; the
@@ -59,7 +64,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
         with open(path, encoding=_encoding(path), newline="") as file:
             separator = SEPARATORS.get(path.suffix.lower())
             records = _json_lines(file, path) if separator is None else _table(file, path, separator)
-            rows = [_prediction(record, where) for record, where in records]
+            rows = _predictions(records)
     except FileNotFoundError:
         raise PredictionsError(f"{path}: there is no such file") from None
     except UnicodeError:
@@ -67,7 +72,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
     except OSError as error:
         raise PredictionsError(f"{path}: can't be read: {error.strerror or error}") from None
     if not rows:
-        raise PredictionsError(f"{path}: has no predictions in it")
+        raise PredictionsError(f"{path}: has no predictions in it: give a row with {NEEDED} for every clip")
     return rows
 
 
@@ -77,7 +82,7 @@ def check_rows(records: Iterable[Mapping[str, Any]]) -> list[Prediction]:
     Raises:
         PredictionsError: see :func:`read_predictions`.
     """
-    return [_prediction(record, f"row {number}") for number, record in enumerate(records, 1)]
+    return _predictions((record, f"row {number}") for number, record in enumerate(records, 1))
 
 
 def _encoding(path: Path) -> str:
@@ -94,12 +99,15 @@ def _json_lines(file: TextIO, path: Path) -> Iterator[tuple[Mapping[str, Any], s
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
+            if number > 1 and not line.endswith("\n"):
+                logger.warning("%s: torn, as a killed run leaves it: left out; go on with --resume", where)
+                return
             raise PredictionsError(
                 f"{where}: is not a JSON object of its own: predictions are JSON Lines, or a table "
                 "whose name ends in .csv"
             ) from None
         if not isinstance(record, dict):
-            raise PredictionsError(f"{where}: must be a JSON object with {', '.join(COLUMNS)}")
+            raise PredictionsError(f"{where}: must be a JSON object with {NEEDED}")
         yield record, where
 
 
@@ -111,7 +119,8 @@ def _table(file: TextIO, path: Path, separator: str) -> Iterator[tuple[Mapping[s
         missing = [name for name in COLUMNS if name not in header]
         if header and missing:
             raise PredictionsError(
-                f"{path}: has no column {', '.join(missing)}; its columns are {', '.join(header)}"
+                f"{path}: has no column {', '.join(missing)}, only {', '.join(header)}: give every row "
+                f"{NEEDED}"
             )
         for cells in reader:
             if not cells:
@@ -129,11 +138,23 @@ def _table(file: TextIO, path: Path, separator: str) -> Iterator[tuple[Mapping[s
         csv.field_size_limit(limit)
 
 
+def _predictions(records: Iterable[tuple[Mapping[str, Any], str]]) -> list[Prediction]:
+    """The rows; what the first one lacks is missing from the file, not from a row."""
+    rows: list[Prediction] = []
+    for record, where in records:
+        missing = [name for name in COLUMNS if name not in record]
+        if missing and not rows:
+            raise PredictionsError(f"{where}: has no {', '.join(missing)}: give every row {NEEDED}")
+        rows.append(_prediction(record, where))
+    return rows
+
+
 def _prediction(record: Mapping[str, Any], where: str) -> Prediction:
-    missing = [name for name in COLUMNS if name not in record]
-    if missing:
-        raise PredictionsError(f"{where}: has no {', '.join(missing)}")
-    faults = {name: fault for name in COLUMNS if (fault := _fault(record[name]))}
+    faults = {
+        name: fault
+        for name in COLUMNS
+        if (fault := _fault(record[name]) if name in record else "is not there")
+    }
     identity = record.get("id")
     if identity is not None and (not isinstance(identity, str | int) or isinstance(identity, bool)):
         faults["id"] = f"is {str(identity)[:40]}, not text: put it in quotes"

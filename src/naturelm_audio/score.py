@@ -74,8 +74,9 @@ class _Prompts:
 class LabelScorer:
     """Scores every label of a list as the answer to requests.
 
-    A label may be there twice; it then has the same score twice. The blank label stands for an answer without
-    words.
+    ``label_tokens`` are the tokens of each, the end symbol among them: by them a likelihood becomes the mean
+    per token. A label may be there twice; it then has the same score twice. The blank label stands for an
+    answer without words.
 
     Args:
         generator: of the model; its batch size is the number of requests worked on at once.
@@ -99,6 +100,7 @@ class LabelScorer:
         special = frozenset(model.tokenizer.all_special_ids)
         end = model.config.end_symbol
         ids = [_label_ids(model.tokenizer, label, end, special) for label in self.labels]
+        self.label_tokens = tuple(map(len, ids))
         self._trees = [_tree(ids, places, model.device) for places in _packed(ids, at_once)]
 
     @property

@@ -11,10 +11,16 @@ from naturelm_audio.errors import OptionsError
 from naturelm_audio.matching import Answered
 from naturelm_audio.metrics import ClassScore
 
-__all__ = ["MODES", "ComponentScore", "Mode", "ScoreOptions", "Scores"]
+__all__ = ["METRICS", "MODES", "ComponentScore", "Mode", "ScoreOptions", "Scores"]
 
 Mode = Literal["official", "strict"]
 MODES: tuple[Mode, ...] = ("official", "strict")
+# Task -> the official names of its metrics.
+METRICS = {
+    "classification": ("Accuracy", "Precision", "Recall", "F1 Score", "Top-1 Accuracy"),
+    "detection": ("mAP", "F1", "Recall", "Precision"),
+    "captioning": ("SPIDEr", "CIDEr", "SPICE"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +92,13 @@ class Scores:
     absent: tuple[str, ...] = ()
     unscored: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def missing_rows(self) -> list[str]:
+        """How many rows of each component have no answer, in words."""
+        return [
+            f"{item.name} {item.missing:,} of {item.expected:,}" for item in self.components if item.missing
+        ]
 
     @property
     def failed(self) -> tuple[ComponentScore, ...]:

@@ -30,7 +30,7 @@ from naturelm_audio.matching import (
     strict_labels,
 )
 from naturelm_audio.predictions import Prediction, PredictionsError
-from naturelm_audio.scored import MODES, ComponentScore, ScoreOptions, Scores
+from naturelm_audio.scored import METRICS, MODES, ComponentScore, ScoreOptions, Scores
 from naturelm_audio.spice import SpiceError, spice_scores
 
 __all__ = ["MODES", "ComponentScore", "ScoreOptions", "Scores", "score"]
@@ -181,7 +181,7 @@ def _score_part(part: _Part) -> ComponentScore:
             raise PredictionsError(f"none of its {len(part.errors):,} rows has an answer")
         scored = by_task[part.component.task](part)
     except (LabelError, PredictionsError) as error:
-        return part.result({part.component.headline: None}, status="failed", reason=str(error))
+        return part.result(_no_scores(part), status="failed", reason=str(error))
     if not part.strict or part.options.partial or not scored.missing:
         return scored
     share = scored.rows / (scored.rows + scored.missing)
@@ -193,6 +193,10 @@ def _score_part(part: _Part) -> ComponentScore:
         else (scored.interval[0] * share, scored.interval[1] * share),
         notes=(*scored.notes, f"the {scored.missing:,} missing rows count as wrong"),
     )
+
+
+def _no_scores(part: _Part) -> dict[str, float | None]:
+    return dict.fromkeys(METRICS[part.component.task])
 
 
 def _refuse_doubles(part: _Part) -> None:
@@ -240,7 +244,7 @@ def _outside(part: _Part, row: Prediction, piece: str, labels: LabelSet) -> str:
     near = labels.nearest([piece])[piece].label
     return (
         f"{row.where}: label {piece!r} is not one of the {len(labels)} labels of {part.component.name}; "
-        f"the nearest is {near!r}"
+        f"the nearest is {near!r}: correct it, or name your own list with --benchmark"
     )
 
 
@@ -340,7 +344,7 @@ def _detection(part: _Part) -> ComponentScore:
 def _without_classes(part: _Part, answers: Sequence[Answered]) -> ComponentScore:
     wrong = sum(bool(label_parts(answer.label)) for answer in answers)
     return part.result(
-        {"mAP": None, "F1": None, "Recall": None, "Precision": None},
+        _no_scores(part),
         status="failed",
         reason=f"every label is None, so no class can be scored; {wrong} of {len(answers)} answers name one",
         extras={**_doubtful(answers), "false_positives": wrong},

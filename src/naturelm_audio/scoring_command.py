@@ -58,6 +58,8 @@ def score(
     table = beans_zero() if benchmark is None else read_benchmark(benchmark)
     found = score_file(predictions, output, mode=mode, benchmark=table, spice=not no_spice, **given)
     say_scores(found)
+    if found.asked.absent:
+        click.echo(f"components without a row: {', '.join(found.asked.absent)}", err=True)
     return 0 if found.in_full else SOME_FAILED
 
 
@@ -82,13 +84,11 @@ def metrics_path(predictions: Path, output_path: Path | None) -> Path:
 def say_scores(found: ScoredFile) -> None:
     """Say on stderr what is missing, and where the results are."""
     scores = found.asked
+    if scores.missing_rows and scores.options.mode == "strict":
+        then = "are left out: a partial result" if scores.options.partial else "count as wrong"
+        hint = "" if scores.options.partial else " (naturelm score --partial leaves them out)"
+        click.echo(f"rows without an answer {then}{hint}: {', '.join(scores.missing_rows)}", err=True)
     for item in scores.components:
-        if item.missing and scores.options.mode == "strict":
-            then = "are left out" if scores.options.partial else "count as wrong (--partial leaves them out)"
-            click.echo(
-                f"{item.name}: {item.missing:,} of {item.expected:,} rows have no answer; they {then}",
-                err=True,
-            )
         if item.reason:
             click.echo(f"{item.name}: {item.reason}", err=True)
     for note in (*scores.notes, *found.rankings.notes, *found.notes):

@@ -109,7 +109,7 @@ def _write(found: ScoredFile, predictions: Path, rows: list[Prediction], run: Ma
     made_by = {**provenance(predictions.name, digest, found.rows, found.asked), **run}
     output, scores, rankings = found.metrics, found.scores, found.rankings
     with replacing(output.with_name(f"{output.stem}_rows.jsonl")) as lines:
-        lines.writelines(f"{line}\n" for line in row_lines(rows, scores))
+        lines.writelines(f"{line}\n" for line in row_lines(rows, scores, rankings))
     everything = details(scores, rankings, made_by)
     write_atomically(output.with_name(f"{output.stem}_details.json"), _pretty(everything))
     plot = found.plot.name if found.plot else None

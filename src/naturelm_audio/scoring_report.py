@@ -13,7 +13,7 @@ from typing import Any
 from naturelm_audio import __version__
 from naturelm_audio.components import Component
 from naturelm_audio.predictions import Prediction
-from naturelm_audio.ranking import Rankings
+from naturelm_audio.ranking import Ranking, Rankings
 from naturelm_audio.records import dump_json
 from naturelm_audio.scored import ComponentScore, Scores
 
@@ -127,8 +127,14 @@ def _version(package: str) -> str | None:
         return None
 
 
-def row_lines(rows: Sequence[Prediction], scores: Mapping[str, Scores]) -> Iterator[str]:
-    """Return a JSON line for every row in the file's order, with the label it became in each mode."""
+def row_lines(
+    rows: Sequence[Prediction], scores: Mapping[str, Scores], rankings: Rankings | None = None
+) -> Iterator[str]:
+    """Return a JSON line for every row in the file's order, with the label it became in each mode.
+
+    A row with a ranking has its likeliest label besides.
+    """
+    firsts = rankings.firsts if rankings else {}
     answers = {
         (mode, item.name): iter(item.answers) for mode, one in scores.items() for item in one.components
     }
@@ -150,6 +156,8 @@ def row_lines(rows: Sequence[Prediction], scores: Mapping[str, Scores]) -> Itera
                 line[mode] |= (
                     {"tied_with": [list(some[1:]) for some in answer.choices]} if answer.choices else {}
                 )
+        if row.where in firsts:
+            line["ranking"] = firsts[row.where].to_mapping()
         yield dump_json(line)
 
 
@@ -263,14 +271,15 @@ def _source(scored: Mapping[str, Scores]) -> str:
 
 def _not_in_full(scored: Mapping[str, Scores], rankings: Rankings) -> list[str]:
     lines: dict[str, None] = {}
+    modes: dict[str, list[str]] = {}
     for mode, scores in scored.items():
-        short = [
-            f"{item.name} {item.missing:,} of {item.expected:,}" for item in scores.components if item.missing
-        ]
         wrong = mode == "strict" and not scores.options.partial
-        then = "which count as wrong" if wrong else "which are left out: a partial result"
-        if short:
-            lines[f"rows, {then} ({mode}): {', '.join(short)}"] = None
+        then = "count as wrong" if wrong else "are left out: a partial result"
+        if scores.missing_rows:
+            modes.setdefault(f"{then}: {', '.join(scores.missing_rows)}", []).append(mode)
+    for then, some in modes.items():
+        lines[f"rows without an answer ({' and '.join(some)}) {then}"] = None
+    for scores in scored.values():
         lines.update({f"{item.name}: {item.reason}": None for item in scores.components if item.reason})
         lines.update(dict.fromkeys(scores.notes))
         if scores.absent:
@@ -298,12 +307,18 @@ def _answer_table(scored: Mapping[str, Scores]) -> str:
             str(item.extras.get("empty_answers", 0)),
             str(item.extras.get("tied_answers", 0)),
             str(item.errors),
-            _range(item.extras.get("accuracy_range_of_ties") or item.extras.get("f1_range_of_ties")),
+            _range_over_ties(item),
         ]
         for mode, item in _by_component(scored)
         if item.task != "captioning"
     ]
     return f"## Answers\n\n{_grid(header, rows)}" if rows else ""
+
+
+def _range_over_ties(item: ComponentScore) -> str:
+    if not item.extras.get("tied_answers"):
+        return "-"
+    return _range(item.extras.get("accuracy_range_of_ties") or item.extras.get("f1_range_of_ties"))
 
 
 def _range(bounds: Sequence[float] | None) -> str:
@@ -341,28 +356,41 @@ def _detection_table(scored: Mapping[str, Scores]) -> str:
 
 
 def _ranking_table(rankings: Rankings) -> str:
-    if not rankings.components:
+    items = rankings.components.values()
+    if not items:
         return ""
-    depths = sorted({depth for item in rankings.components.values() for depth in item.top})
-    header = ["component", "rows", "labels", *(depth.replace("_", " ") for depth in depths)]
-    header += ["chance", "mAP", "calibration error", "with temperature", "temperature"]
+    depths = sorted({depth for item in items for depth in item.top})
+    header = ["component", "rows", "labels", "by", *(depth.replace("_", " ") for depth in depths)]
+    header += ["chance", "mAP", "F1 above None", "calibration error", "with temperature", "temperature"]
     rows = []
-    for item in rankings.components.values():
-        error, fitted = (item.calibration.get(f"calibration_error{kind}") for kind in ("", "_fitted"))
-        temperature = item.calibration.get("temperature")
-        rows.append(
-            [item.name, f"{item.rows:,}", f"{item.labels:,}"]
-            + [_figure(item.top.get(depth)) for depth in depths]
-            + [_figure(item.chance if item.top else None), _figure(item.mean_average_precision)]
-            + [_figure(error), _figure(fitted), "-" if temperature is None else f"{temperature:.2f}"]
-        )
+    for item in items:
+        for by, one in (("whole answer", item), ("mean per token", item.per_token)):
+            if one is not None:
+                figures = [_figure(one.top.get(depth)) for depth in depths]
+                start = [one.name, f"{one.rows:,}", f"{one.labels:,}", by, *figures]
+                rows.append([*start, *_ranking_figures(one)])
     hint = (
         "Every label of the component is scored by the likelihood of the whole answer (the sum over its "
-        "tokens and the end of the turn), and the likeliest comes first. Detection: rows with a label; top k "
-        "has one of theirs. A calibration error of 0.1 means that a stated 80 % is right 70 or 90 times of "
-        "100; each half of the rows gets the temperature that fits the other half."
+        "tokens and the end of the turn), and the likeliest comes first; or by the mean per token, the loss "
+        "of training. Detection: rows with a label; top k has one of theirs, and F1 takes what is likelier "
+        "than None for detected. A calibration error of 0.1 means that a stated 80 % is right 70 or 90 times "
+        "of 100; each half of the rows gets the temperature that fits the other half."
     )
     return f"## Label ranking\n\n{hint}\n\n{_grid(header, rows)}"
+
+
+def _ranking_figures(item: Ranking) -> list[str]:
+    """What stands behind top-k."""
+    error, fitted = (item.calibration.get(f"calibration_error{kind}") for kind in ("", "_fitted"))
+    temperature = item.calibration.get("temperature")
+    return [
+        _figure(item.chance if item.top else None),
+        _figure(item.mean_average_precision),
+        _figure(item.f1_above_none),
+        _figure(error),
+        _figure(fitted),
+        "-" if temperature is None else f"{temperature:.2f}",
+    ]
 
 
 def _mistakes(scored: Mapping[str, Scores]) -> list[str]:

@@ -66,6 +66,7 @@ def test_labels_are_ranked_exactly_as_each_alone(generator):
     outcomes = asked(model, *ITEMS)
     assert outcomes[2].log_likelihoods is None  # captions have no list
     assert [len(outcomes[place].log_likelihoods) for place in (0, 1, 3, 4)] == [3, 3, 3, 3]
+    assert outcomes[0].label_tokens == LabelScorer(generator, ["Hen", "Cat", "Owl"]).label_tokens
     for place, labels in ((0, ("Hen", "Cat", "Owl")), (4, ("Hen", "Cat", "None"))):
         (vector,) = model._encode([model.prepare(ITEMS[place])])
         request = Request(prompts.build(ITEMS[place].question), (vector,))

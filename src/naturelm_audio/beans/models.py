@@ -60,12 +60,14 @@ class Item:
 class Outcome:
     """What became of an item: a prediction, or an error (``code: message``).
 
-    ``log_likelihoods`` are those of the component's labels, in their order.
+    ``log_likelihoods`` are those of the component's labels, in their order, ``label_tokens`` how many tokens
+    each of them is.
     """
 
     prediction: str | None = None
     error: str | None = None
     log_likelihoods: npt.NDArray[np.float64] | None = None
+    label_tokens: tuple[int, ...] | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -148,8 +150,8 @@ class LocalModel:
         return [
             Outcome(
                 prediction=one.text,
-                log_likelihoods=ranked.get(place),
                 extras={"confidence": round(one.confidence, 4)},
+                **ranked.get(place, {}),
             )
             for place, one in enumerate(generated)
         ]
@@ -174,11 +176,9 @@ class LocalModel:
             vectors.update(zip(places, self._generator.in_batches(places, encode), strict=True))
         return [vectors[place] for place in range(len(clips))]
 
-    def _ranked(
-        self, items: Sequence[Item], requests: Sequence[Request]
-    ) -> dict[int, npt.NDArray[np.float64]]:
+    def _ranked(self, items: Sequence[Item], requests: Sequence[Request]) -> dict[int, dict[str, Any]]:
         """Log-likelihoods of all labels, by the item's place; components without a list have none."""
-        found: dict[int, npt.NDArray[np.float64]] = {}
+        found: dict[int, dict[str, Any]] = {}
         if not self._rank_labels:
             return found
         by_component: dict[str, list[int]] = {}
@@ -189,6 +189,8 @@ class LocalModel:
             if name not in self._scorers:
                 labels = strict_labels(items[places[0]].component).labels
                 self._scorers[name] = LabelScorer(self._generator, labels)
-            scores = self._scorers[name].log_likelihoods([requests[place] for place in places])
-            found.update(zip(places, scores, strict=True))
+            scorer = self._scorers[name]
+            scores = scorer.log_likelihoods([requests[place] for place in places])
+            for place, row in zip(places, scores, strict=True):
+                found[place] = {"log_likelihoods": row, "label_tokens": scorer.label_tokens}
         return found

@@ -6,6 +6,7 @@ in the order of the data. A row that can't be asked becomes a row with ``error``
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections import deque
@@ -33,6 +34,8 @@ from naturelm_audio.score import probabilities
 
 __all__ = ["BeansSummary", "Loader", "find_benchmark", "run_beans"]
 
+logger = logging.getLogger(__name__)
+
 BATCHES_AHEAD = 3
 LABELS_SHOWN = 5  # of a ranking, in a row
 LOG_DECIMALS = 5
@@ -45,13 +48,14 @@ Floats = npt.NDArray[np.float64]
 class BeansSummary:
     """What a finished run left: rows on file, how many of them are errors, and rows of unknown components.
 
-    ``report`` says how they were made.
+    ``absent`` are components that were wanted and have no row; ``report`` says how rows were made.
     """
 
     benchmark: Benchmark
     rows: int
     errors: int
     unknown: Mapping[str, int] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
     report: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -102,6 +106,7 @@ def run_beans(options: BeansOptions, load: Loader) -> BeansSummary:
         predicted.count,
         predicted.errors.total(),
         dict(selection.unknown),
+        tuple(one.name for one in _wanted(benchmark, wanted) if not predicted.rows[one.name]),
         _report(predicted.run_file.content),
     )
 
@@ -133,6 +138,11 @@ def _found(benchmark: Benchmark, name: str) -> Component:
     return component
 
 
+def _wanted(benchmark: Benchmark, names: Sequence[str]) -> list[Component]:
+    """The components of these names, all of them where there are none."""
+    return [component for component in benchmark if not names or component.name in names]
+
+
 def _refuse_missing(benchmark: Benchmark, rows: Rows, wanted: Sequence[str]) -> None:
     """Say at once what local data can't give; the hub's contents only show in its stream."""
     if rows.counts is None:
@@ -145,6 +155,9 @@ def _refuse_missing(benchmark: Benchmark, rows: Rows, wanted: Sequence[str]) -> 
             f"{', '.join(sorted(rows.counts)) or 'none'}"
             + ("" if there else ": name their table with --benchmark")
         )
+    absent = [component.name for component in benchmark if component.name not in there]
+    if absent and not wanted:
+        logger.warning("%s: has no row of %s, components of %s", rows.name, ", ".join(absent), benchmark.name)
 
 
 def _about_data(benchmark: Benchmark, rows: Rows) -> dict[str, Any]:
@@ -184,8 +197,7 @@ class _Run:
                 for _ in rows.rows(selection):  # compares the rows on file with the data, reads no sound
                     break
                 return
-        components = [item for item in self._benchmark if not wanted or item.name in wanted]
-        model = self._load(self._options, rows, components)
+        model = self._load(self._options, rows, _wanted(self._benchmark, wanted))
         self._predicted.run_file.confirm("model", model.about())
         started, before = time.monotonic(), self._predicted.count
         try:
@@ -244,6 +256,7 @@ class _Run:
         }
         if outcome.log_likelihoods is not None:
             row |= self._ranking(item.component, outcome.log_likelihoods)
+            row["label_tokens"] = outcome.label_tokens
         row["error"] = outcome.error
         return {name: value for name, value in row.items() if value is not None}
 

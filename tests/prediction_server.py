@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,6 +48,18 @@ class Server:
 
 def success(request: dict[str, Any], text: str) -> dict[str, Any]:
     return {"sample_id": request["sample_id"], "predictions": [text], "error": None, "finish_reason": "stop"}
+
+
+# Of one call, in tests where the server answers: generous, because shared machines stall.
+PATIENT_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[str]:
+    """An address of this machine where nobody listens, and nobody can begin to meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/predict"
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from benchmark_rows import samples
-from prediction_server import INFO, serving, success
+from prediction_server import INFO, PATIENT_SECONDS, serving, success
 
 from naturelm_audio.beans.dataset import Row
 from naturelm_audio.beans.http_calls import Caller, ServerError
@@ -37,7 +37,7 @@ def server():
 
 
 def connected(server, **settings):
-    caller = Caller(timeout_seconds=5, tries=3, sleep=lambda seconds: None)
+    caller = Caller(timeout_seconds=PATIENT_SECONDS, tries=3, sleep=lambda seconds: None)
     generate = settings.pop("generate", GenerateOptions(max_new_tokens=50))
     return RemoteModel(server.address, generate, folder=None, caller=caller, **settings)
 

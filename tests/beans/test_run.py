@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from benchmark_rows import COMPONENTS, row, write_parquet, zoo_rows
-from prediction_server import serving, success
+from prediction_server import PATIENT_SECONDS, nobody, serving, success
 
 from naturelm_audio.beans.dataset import DatasetError
 from naturelm_audio.beans.http_calls import Caller, ServerError
@@ -246,7 +246,7 @@ def test_a_replaced_question_is_on_record(zoo):
 
 
 def remote(options, rows, components):
-    caller = Caller(timeout_seconds=5, tries=2, sleep=lambda seconds: None)
+    caller = Caller(timeout_seconds=PATIENT_SECONDS, tries=2, sleep=lambda seconds: None)
     return RemoteModel(options.predict_url, options.generate, folder=rows.folder, caller=caller)
 
 
@@ -273,10 +273,9 @@ def test_a_server_that_fails_midway_leaves_what_was_answered(zoo):
 
 
 def test_a_server_that_is_not_there_leaves_nothing(zoo):
-    with serving(lambda requests: []) as server:
-        given = options(zoo, predict_url=server.address)
-    with pytest.raises(ServerError, match="/health: no answer after 2 tries: can't be reached"):
-        run_beans(given, remote)
+    message = "/health: no answer after 2 tries: can't be reached"
+    with nobody() as address, pytest.raises(ServerError, match=message):
+        run_beans(options(zoo, predict_url=address), remote)
     assert not (zoo.parent / "p.jsonl").exists()
 
 

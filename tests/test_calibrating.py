@@ -74,6 +74,8 @@ class TestReading:
         )
         known = [(sound.label, sound.recording, sound.refuted) for sound in read_sounds(table)]
         assert known == [("crow", "a.wav", False), ("wren", "a.wav", False), ("crow", "b.wav", True)]
+        with pytest.raises(LabelError, match="leave out --only"):
+            read_sounds(table, only={"label": ["crow"]})
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -210,6 +212,16 @@ class TestCommand:
     def test_wrong_use(self, run, words, message):
         status, _, said = run("--no-plot", *words)
         assert (status, message in said) == (2, True)
+
+    @pytest.mark.parametrize("name", ["c.json", "c.png"])
+    def test_nothing_is_replaced_unasked(self, run, tmp_path, monkeypatch, name):
+        (tmp_path / name).write_text("of before")
+        monkeypatch.setattr("naturelm_audio.calibration_report.require_plots", lambda: None)
+        status, _, said = run()
+        assert (status, f"{name}: exists already: replace it with --overwrite" in said) == (2, True)
+        assert (tmp_path / name).read_text() == "of before"
+        status, _, said = run("--overwrite", "--labels", "gone.txt")
+        assert (status, "gone.txt" in said) == (2, True)
 
     def test_without_matplotlib_it_is_said_before_any_work(self, run, monkeypatch):
         def missing() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from format_rows import DATASET, NAME, documented, row, write_rows
+from format_rows import DATASET, NAME, documented, failed, row, write_rows
 
 from naturelm_audio import cli
 from naturelm_audio.convert_command import NEEDS, read_species
@@ -114,6 +114,19 @@ def test_options_reach_the_files(convert: Run):
     assert "E:\\x,site1,S4A01" in Path("results/combined.kaleidoscope.csv").read_text()
     labels = Path("results/site1/S4A01_20240501_040000.labels.txt").read_text()
     assert labels == "0.000000\t25.000000\twren (0.90)\n\\\t0.000000\t8000.000000\n"
+
+
+def test_what_is_left_out_is_left_out_of_every_format(convert: Run):
+    rows = [row(0, 10, "wren", confidence=0.9), row(10, 20, "frog", confidence=0.2), failed()]
+    write_rows(Path("results.jsonl"), rows)
+    names = "jsonl,csv,raven,audacity,birdnet,kaleidoscope,official"
+    convert("--format", names, "--min-confidence", 0.5)
+    made = [path for path in Path("results").rglob("*") if path.is_file() and "params" not in path.name]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in made}
+    assert len(texts) == 7
+    assert all("wren" in text and "frog" not in text for text in texts.values()), texts
+    lines = [json.loads(line) for line in texts["combined.official.jsonl"].splitlines()]
+    assert [line["output"] for line in lines] == ["#0.00s - 10.00s#: wren\n", None]
 
 
 def test_a_list_of_species_keeps_those_by_any_of_their_names(convert: Run, tmp_path: Path):

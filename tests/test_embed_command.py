@@ -67,7 +67,11 @@ def test_a_search_prints_times_and_scores_and_writes_them(table, sounds, tmp_pat
     assert list(rows[0]) == ["rank", "audio_path", "start_seconds", "end_seconds", "score"]
     assert {row["audio_path"] for row in rows} == {"a.wav", "b, c.wav"}
     assert float(rows[0]["score"]) == pytest.approx(1.0, abs=1e-5)
-    less = run("search", table, *given, "--exclude-query", "--top-k", 1)
+    again = run("search", table, *given, "--top-k", 1)
+    assert "hits.csv: exists already: replace it with --overwrite" in str(again.exception)
+    assert len(hits.read_text(encoding="utf-8").splitlines()) == 4
+    less = run("search", table, *given, "--exclude-query", "--top-k", 1, "--overwrite")
+    assert len(hits.read_text(encoding="utf-8").splitlines()) == 2
     assert len(less.stdout.splitlines()) == 2
     assert "0:00:00.00    0:00:10.00  a.wav" not in less.stdout
 
@@ -81,6 +85,7 @@ def test_what_a_search_finds_can_be_reviewed(table, sounds, tmp_path):
     clips = json.loads(page.partition('id="data">')[2].partition("</script>")[0])["clips"]
     assert {clip["label"] for clip in clips} == {"b, c"}
     assert clips[0]["score"] == 1.0
+    assert "exists already: replace it with --overwrite" in str(run("search", table, *given).exception)
     moved = sounds.rename(tmp_path / "moved")
     given = ["--query-path", moved / "b, c.wav", "--device", "cpu", "--clips-path", tmp_path / "again"]
     assert "say where the recordings are" in str(run("search", table, *given).exception)

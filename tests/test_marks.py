@@ -65,9 +65,10 @@ def test_rows_that_nobody_marked_yet_say_nothing(written):
     assert known_truth("Wren", "", "") is None
 
 
-def test_files_of_spreadsheets_are_read(written):
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_of_spreadsheets_are_read(written, encoding):
     text = f"{HEADER.replace(',', ';')};notes\r\na.wav;0,5;10;Zaunkönig;0,25;Right;;loud\r\n"
-    found = read_marks(written(text, "utf-8-sig"))
+    found = read_marks(written(text, encoding))
     assert found == [mark(start_seconds=0.5, label="Zaunkönig", score=0.25)]
 
 

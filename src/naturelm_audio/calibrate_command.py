@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from naturelm_audio.errors import OptionsError
+from naturelm_audio.errors import OptionsError, OutputError
 from naturelm_audio.options import BUNDLED_MODEL, DTYPES
 
 __all__ = ["calibrate"]
@@ -39,7 +39,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Windows at once.  [by device]")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.  [auto]")
 @click.option("--dtype", type=click.Choice(DTYPES), default="auto", help="Number format.  [auto]")
-def calibrate(table: Path, output: Path, no_plot: bool, **given: Any) -> int:
+@click.option("--overwrite", is_flag=True, help="Replace a calibration that is there.")
+def calibrate(table: Path, output: Path, no_plot: bool, overwrite: bool, **given: Any) -> int:
     """Fit scores of labels to how often they are right.
 
     TABLE has the columns path and label (perhaps start_seconds, end_seconds, and recording, which keeps cuts
@@ -51,6 +52,11 @@ def calibrate(table: Path, output: Path, no_plot: bool, **given: Any) -> int:
         raise OptionsError(f"--output {output}: choose a name that ends in .json")
     if not output.absolute().parent.is_dir():
         raise OptionsError(f"--output {output}: the folder {output.absolute().parent} is not there")
+    for made in (output,) if no_plot else (output, output.with_suffix(".png")):
+        if made.exists() and not overwrite:
+            raise OutputError(
+                f"{made}: exists already: replace it with --overwrite, or choose another --output"
+            )
     return _calibrate(table, output, no_plot=no_plot, **given)
 
 

@@ -94,11 +94,13 @@ def read_sounds(
         only: column -> values; other rows are left aside.
 
     Raises:
-        LabelError: a column is missing, a row is faulty, or none is left.
+        LabelError: a column is missing, a row is faulty, none is left, or rows of marks are to be chosen.
         ManifestError: the table can't be read.
     """
     content, root = read_table(table), audio_root or table.parent
     if set(MARK_COLUMNS[:-1]) <= set(content.columns):
+        if only:
+            raise LabelError(f"{table}: is a file of marks, all of which are used: leave out --only")
         sounds = _marked(table, root)
     else:
         path, label = content.column(*PATHS), content.column(*LABELS)

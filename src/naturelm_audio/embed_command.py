@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from naturelm_audio.errors import OptionsError
+from naturelm_audio.errors import OptionsError, OutputError
 from naturelm_audio.options import DTYPES, RESAMPLERS
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def _load_embedder(options: EmbedOptions) -> Embedder:
 @click.option("--audio-root", type=_PATH, help="Where the recordings are now, if they were moved.")
 @click.option("--model", help="Where the weights of the table are now, if they were moved.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.  [auto]")
+@click.option("--overwrite", is_flag=True, help="Replace a CSV, or a page of clips, that is there.")
 def search(
     table: Path, query_path: Path, start_seconds: float, end_seconds: float | None, device: str, **given: Any
 ) -> int:
@@ -141,8 +142,7 @@ def search(
     from naturelm_audio.embeddings.search import Query, embed_query, nearest
     from naturelm_audio.embeddings.table import EmbeddingTable
 
-    if given["output_path"] is not None and not given["output_path"].absolute().parent.is_dir():
-        raise OptionsError(f"--output-path {given['output_path']}: there is no such folder; make it first")
+    _check_places(given["output_path"], given["clips_path"], given["overwrite"])
     opened = EmbeddingTable.open(table)
     if not opened.finished:
         click.echo(f"{table}: is not finished; searching the {opened.rows} vectors so far", err=True)
@@ -159,6 +159,15 @@ def search(
     if given["clips_path"] is not None:
         return _cut_clips(opened, hits, files, query_path, given)
     return 0
+
+
+def _check_places(hits: Path | None, clips: Path | None, overwrite: bool) -> None:
+    """Say before any work what can't be written."""
+    if hits is not None and not hits.absolute().parent.is_dir():
+        raise OptionsError(f"--output-path {hits}: there is no such folder; make it first")
+    for path in (hits, clips and clips / "index.html"):
+        if path is not None and path.exists() and not overwrite:
+            raise OutputError(f"{path}: exists already: replace it with --overwrite, or choose another place")
 
 
 def _load_embedder_of(table: EmbeddingTable, model: str | None, device: str) -> Embedder:
@@ -216,6 +225,7 @@ def _cut_clips(
         given["clips_path"],
         title=f"Windows like {query_path.name}",
         audio_root=given["audio_root"],
+        overwrite=given["overwrite"],
     )
     click.echo(str(summary), err=True)
     return SOME_FAILED if summary.failed else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import logging
@@ -12,7 +13,7 @@ from typing import TextIO
 
 from naturelm_audio.errors import OutputError
 
-__all__ = ["LineFile", "clear_errors", "replacing", "replacing_file", "write_atomically"]
+__all__ = ["LineFile", "clear_errors", "replacing", "replacing_file", "text_encoding", "write_atomically"]
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +134,17 @@ def write_atomically(path: Path, text: str) -> None:
     """
     with replacing(path) as file:
         file.write(text)
+
+
+def text_encoding(path: Path) -> str:
+    """Return how a text is to be opened: UTF-16 if it begins with that mark, else UTF-8, perhaps with one.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    with open(path, "rb") as file:
+        start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 @contextlib.contextmanager

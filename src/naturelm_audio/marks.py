@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from naturelm_audio.errors import LabelError
-from naturelm_audio.files import clear_errors
+from naturelm_audio.files import clear_errors, text_encoding
 
 __all__ = ["MARKS", "MARK_COLUMNS", "Mark", "known_truth", "read_marks"]
 
@@ -85,7 +85,7 @@ def read_marks(path: str | Path) -> list[Mark]:
         OutputError: the file can't be read.
     """
     path = Path(path)
-    with clear_errors(path, "read"), open(path, encoding="utf-8-sig", newline="") as file:
+    with clear_errors(path, "read"), open(path, encoding=text_encoding(path), newline="") as file:
         text = file.read()
     header = text.split("\n", 1)[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=header.count))

@@ -266,6 +266,16 @@ def test_places_where_no_table_can_be(tmp_path):
         open_writer(tmp_path / "no" / "table")
 
 
+@pytest.mark.parametrize("mode", ["new", "resume", "overwrite"])
+def test_files_of_others_are_never_deleted(tmp_path, mode):
+    (tmp_path / "t").mkdir()
+    theirs = tmp_path / "t" / "part-00000-of-00003.parquet"
+    theirs.write_bytes(b"another data set")
+    with pytest.raises(OutputError, match=r"has part-00000-of-00003\.parquet, which is of no table"):
+        open_writer(tmp_path / "t", mode)
+    assert list((tmp_path / "t").iterdir()) == [theirs]
+
+
 def test_parquet_needs_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(MissingExtraError, match="A table in Parquet needs"):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,17 +94,50 @@ def test_deployments_and_media_are_those_of_the_rows(tmp_path: Path):
     site1, site2 = table(tmp_path, "deployments")
     assert site1["deploymentStart"] == "2024-05-01T04:00:00+02:00"
     assert site1["deploymentEnd"] == "2024-05-03T00:00:15+02:00"
-    assert (site1["latitude"], site2["latitude"], site1["cameraModel"]) == (
-        "52.52000",
-        "-1.00000",
-        PLACE["recorder"],
-    )
+    assert (site1["latitude"], site2["latitude"]) == ("52.52000", "-1.00000")
+    assert (site1["cameraID"], site1["cameraModel"]) == ("S4A01", "Wildlife Acoustics-Song Meter Mini 2")
     ids = {one["filePath"]: (one["mediaID"], one["fileMediatype"]) for one in table(tmp_path, "media")}
     assert ids["site1/b.mp3"] == ("b", "audio/mpeg")
     assert len({one[0] for one in ids.values()}) == 3, "equal stems have distinct ids"
     package = json.loads(text_of(tmp_path, "camtrap-dp/datapackage.json"))
     assert package["temporal"] == {"start": "2024-05-01", "end": "2024-05-03"}
     assert package["spatial"]["type"] == "Polygon"
+    check_cells(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recorder", "serial", "model"),
+    [
+        ("AudioMoth 24F3190361DA539A", "24F3190361DA539A", "Open Acoustic Devices-AudioMoth"),
+        ("Song Meter Mini 2", "", "Wildlife Acoustics-Song Meter Mini 2"),
+        ("SM4BAT-FS S4U01234", "S4U01234", "Wildlife Acoustics-SM4BAT-FS"),
+        ("Song Meter SM4BAT-FS", "", "Wildlife Acoustics-Song Meter SM4BAT-FS"),
+        ("SoundTrap 5146", "5146", "Ocean Instruments-SoundTrap"),
+        ("the one by the pond", "", "the one by the pond"),
+        (None, "", ""),
+    ],
+)
+def test_a_recorder_is_a_camera_with_serial_and_maker(
+    tmp_path: Path, recorder: str | None, serial: str, model: str
+):
+    made(tmp_path, documented(**PLACE | {"recorder": recorder}), "camtrap-dp", OPTIONS)
+    (site,) = table(tmp_path, "deployments")
+    assert (site["cameraID"], site["cameraModel"]) == (serial, model)
+
+
+def test_tags_have_the_exact_place_in_a_long_recording(tmp_path: Path):
+    times = {"start_time": "2024-05-01T04:00:00Z", "end_time": "2024-05-01T04:00:10Z", "site": "s"}
+    made(tmp_path, [row(86_390.123456, 86_399.000001, **times, **PLACE)], "camtrap-dp", OPTIONS)
+    (only,) = table(tmp_path, "observations")
+    assert only["observationTags"].startswith("startSeconds:86390.123456|endSeconds:86399.000001|")
+
+
+def test_addresses_of_recordings_are_addresses(tmp_path: Path):
+    named = [Answer(**{**vars(one), "audio_path": "site 1/ü #1.wav"}) for one in rows()]
+    made(tmp_path, named, "camtrap-dp", replace(OPTIONS, media_url="https://example.org/x/"))
+    (only,) = table(tmp_path, "media")
+    assert only["filePath"] == "https://example.org/x/site%201/%C3%BC%20%231.wav"
+    assert only["fileName"] == "ü #1.wav"
     check_cells(tmp_path)
 
 

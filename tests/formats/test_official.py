@@ -120,11 +120,12 @@ def test_strings_of_the_official_program_are_read():
     assert parse_official_string("") == []
 
 
-def test_files_of_the_official_program_are_read(tmp_path: Path):
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_of_the_official_program_are_read(tmp_path: Path, encoding: str):
     path = tmp_path / "out.jsonl"
     content = {"audio_path": "a/Zaunkönig.wav", "output": "#0.00s - 10.00s#: é\n"}
     text = json.dumps(content).replace("/", "\\/") + "\r\n"
-    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    path.write_bytes(text.encode(encoding))
     assert list(read_official(path)) == [OfficialRow("a/Zaunkönig.wav", "#0.00s - 10.00s#: é\n")]
 
 

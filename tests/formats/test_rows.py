@@ -91,6 +91,14 @@ def test_a_byte_order_mark_is_a_switch_and_is_read(tmp_path: Path):
     ]
 
 
+def test_a_table_saved_in_utf_16_is_read(tmp_path: Path):
+    made(tmp_path, documented(), "csv")
+    path = tmp_path / "out/combined.csv"
+    rows = list(read_csv(path))
+    path.write_bytes(path.read_text(encoding="utf-8").replace("\n", "\r\n").encode("utf-16"))
+    assert list(read_csv(path)) == rows
+
+
 @pytest.mark.parametrize("answer", ["None", "NA", "null", "", " ", "nan"])
 def test_an_answer_that_looks_like_nothing_is_read_back(tmp_path: Path, answer: str):
     made(tmp_path, [row(output=answer), failed()], ["csv"])

@@ -158,6 +158,20 @@ class TestKaleidoscope:
         assert path.read_bytes() == before
         assert not (tmp_path / "out/combined.csv").exists()
 
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+    @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+    def test_names_are_seen_however_a_spreadsheet_saved_them(
+        self, tmp_path: Path, encoding: str, delimiter: str
+    ):
+        made(tmp_path, documented(), "kaleidoscope")
+        path = tmp_path / "out" / KALEIDOSCOPE
+        text = path.read_text().replace("\n", "\r\n").replace(",", delimiter)
+        path.write_bytes(text.encode(encoding))
+        made(tmp_path, documented(), "kaleidoscope", overwrite=True)
+        path.write_bytes(text.replace(f"0.5900{delimiter}", f"0.5900{delimiter}Bläßhuhn").encode(encoding))
+        with pytest.raises(OutputError, match="MANUAL ID"):
+            made(tmp_path, documented(), "kaleidoscope", overwrite=True)
+
     def test_our_own_reader_reads_it(self, tmp_path: Path):
         made(tmp_path, documented(), "kaleidoscope")
         first, second = kaleidoscope_rows(read_table(tmp_path / "out" / KALEIDOSCOPE))

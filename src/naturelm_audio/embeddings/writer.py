@@ -87,7 +87,8 @@ class TableWriter:
             about: more for the run file; not compared.
 
         Raises:
-            OutputError: the table exists, can't be written, is in use, or has vectors of other settings.
+            OutputError: the table exists, can't be written, is in use, or has vectors of other settings; or
+                the folder has parts of something else.
             MissingExtraError: Parquet is asked for and pyarrow is not installed.
         """
         folder = Path(folder)
@@ -99,6 +100,7 @@ class TableWriter:
             check_place(folder)
         with clear_errors(folder):
             folder.mkdir(exist_ok=True)
+        _refuse_foreign(folder)
         writer = cls(folder, LineFile(folder / JOURNAL), file_format)
         try:
             writer._journal.lock()
@@ -240,3 +242,14 @@ class TableWriter:
     def _take(self, one: _Pending) -> None:
         self._pending.append(one)
         self.states[one.state.path] = one.state
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Leave alone what is no table of ours: other programs have a ``part-00000.parquet`` as well."""
+    if RunFile(folder / JOURNAL).path.exists():
+        return
+    foreign = next(iter(sorted(folder.glob("part-*"))), None)
+    if foreign is not None:
+        raise OutputError(
+            f"{folder}: has {foreign.name}, which is of no table of embeddings: choose another --output-path"
+        )

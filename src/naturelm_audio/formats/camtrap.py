@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, TextIO
+from urllib.parse import quote
 
 import naturelm_audio
 from naturelm_audio.errors import OptionsError
@@ -55,6 +56,12 @@ DESIGNS = (
 # fmt: on
 TABLES = {"deployments": DEPLOYMENTS, "media": MEDIA, "observations": OBSERVATIONS}
 MEDIA_TYPES = {".wave": "audio/wav", ".mp3": "audio/mpeg", ".aif": "audio/aiff", ".oga": "audio/ogg"}
+MAKERS = {
+    "audiomoth": "Open Acoustic Devices", "song meter": "Wildlife Acoustics", "sm": "Wildlife Acoustics",
+    "soundtrap": "Ocean Instruments", "batlogger": "Elekon",
+}  # fmt: skip
+# Behind the model: AudioMoth 24F3190361DA539A, Song Meter Mini 2 S4A01; but a bare SM4BAT-FS is a model.
+SERIAL = re.compile(r"(?P<model>.*\S)\s+(?P<serial>(?!SM\d)(?=[A-Z-]*\d)[0-9A-Z-]{4,})")
 NAMED_AT_MOST = 3
 Row = Callable[[Iterable[Any]], Any]
 
@@ -200,13 +207,15 @@ class CamtrapWriter(AnnotationWriter):
     def finish(self) -> None:
         """Write the deployments and the description of the package."""
         for deployment in self._deployments.values():
+            serial, model = _camera(deployment.recorder)
             self._row("deployments", {
                 "deploymentID": deployment.site,
                 "latitude": f"{deployment.latitude:.5f}",
                 "longitude": f"{deployment.longitude:.5f}",
                 "deploymentStart": _whole_seconds(deployment.start),
                 "deploymentEnd": _whole_seconds(deployment.end),
-                "cameraModel": deployment.recorder,
+                "cameraID": serial,
+                "cameraModel": model,
             })  # fmt: skip
         package = json.dumps(self._package(), indent=2, ensure_ascii=False)
         write_atomically(self.folder / "datapackage.json", f"{package}\n")
@@ -239,7 +248,7 @@ class CamtrapWriter(AnnotationWriter):
         """Return an address, or a path below the survey's folder: the format allows no other."""
         parts = [part for part in name.split("/") if part.strip(".")]
         below = one_line("/".join(parts)).lstrip("./~").replace("..", "_")
-        return f"{self.options.media_url.rstrip('/')}/{below}" if self.options.media_url else below
+        return f"{self.options.media_url.rstrip('/')}/{quote(below)}" if self.options.media_url else below
 
     def _tags(self, annotation: Annotation, score: float | None) -> str:
         tags = {"startSeconds": annotation.start_seconds, "endSeconds": annotation.end_seconds}
@@ -248,7 +257,7 @@ class CamtrapWriter(AnnotationWriter):
             tags |= {"frequencyLow": band[0], "frequencyHigh": band[1]}
         if score is not None:
             tags["score"] = score
-        return "|".join(f"{name}:{value:.10g}" for name, value in tags.items())
+        return "|".join(f"{name}:{_exact(value)}" for name, value in tags.items())
 
     def _package(self) -> dict[str, Any]:
         given = dict(self.options.dataset)
@@ -295,6 +304,19 @@ def _lacks(first: Answer) -> Iterator[str]:
         yield "start time"
     elif time.tzinfo is None:
         yield "time zone"
+
+
+def _camera(recorder: str) -> tuple[str, str]:
+    """Return serial number and maker-model of a recorder, as far as its text tells them apart."""
+    found = SERIAL.fullmatch(recorder)
+    serial, model = (found["serial"], found["model"]) if found else ("", recorder)
+    maker = next((maker for start, maker in MAKERS.items() if model.casefold().startswith(start)), None)
+    return serial, f"{maker}-{model}" if maker else model
+
+
+def _exact(value: float) -> str:
+    """Return a number of a row with all its decimals and no others."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def _stem(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, TextIO
 
 from naturelm_audio.errors import OutputError
-from naturelm_audio.files import clear_errors
+from naturelm_audio.files import clear_errors, text_encoding
 from naturelm_audio.formats.about import Recording
 from naturelm_audio.formats.annotations import Annotation
 from naturelm_audio.formats.text import csv_rows, decimal
@@ -31,8 +31,11 @@ class KaleidoscopeWriter(AnnotationWriter):
         Raises:
             OutputError: it has.
         """
-        with clear_errors(path, "read"), open(path, encoding="utf-8-sig", newline="") as lines:
-            if any((row.get("MANUAL ID") or "").strip() for row in csv.DictReader(lines)):
+        with (
+            clear_errors(path, "read"),
+            open(path, encoding=text_encoding(path), errors="replace", newline="") as lines,
+        ):
+            if _has_manual_names(lines):
                 raise OutputError(
                     f"{path}: has entries in MANUAL ID, which are never overwritten: move it, or choose "
                     "another --output-path"
@@ -53,3 +56,13 @@ class KaleidoscopeWriter(AnnotationWriter):
         distance = "" if annotation.score is None else f"{1.0 - annotation.score:.4f}"
         start = decimal(annotation.start_seconds)
         self._write((*self._place, start, decimal(seconds), annotation.label, distance, ""))
+
+
+def _has_manual_names(lines: TextIO) -> bool:
+    """Return whether the user has entered a name, with whatever program the table was saved."""
+    header = lines.readline()
+    delimiter = max(",;\t", key=header.count)
+    names = [cell.strip().casefold() for cell in next(csv.reader([header], delimiter=delimiter), [])]
+    places = [place for place, name in enumerate(names) if name == COLUMNS[-1].casefold()]
+    rows = csv.reader(lines, delimiter=delimiter)
+    return any(row[place].strip() for row in rows for place in places if place < len(row))

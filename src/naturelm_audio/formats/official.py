@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from naturelm_audio.errors import OutputError
-from naturelm_audio.files import clear_errors, replacing
+from naturelm_audio.files import clear_errors, replacing, text_encoding
 from naturelm_audio.formats.about import Recording
+from naturelm_audio.formats.annotations import keeps_row
 from naturelm_audio.formats.writing import Writer, make_folder
 from naturelm_audio.records import Answer, dump_json
 
@@ -131,7 +132,8 @@ def read_official(path: str | Path) -> Iterator[OfficialRow]:
     Raises:
         OutputError: the file can't be read, or naming the line that is not of this form.
     """
-    with clear_errors(Path(path), "read"), open(path, encoding="utf-8-sig", newline="\n") as lines:
+    path = Path(path)
+    with clear_errors(path, "read"), open(path, encoding=text_encoding(path), newline="\n") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
@@ -164,8 +166,9 @@ class OfficialWriter(Writer):
         self._answers: list[Answer] = []
 
     def add(self, answer: Answer) -> None:
-        """Take a row."""
-        self._answers.append(answer)
+        """Take a row that is not left out."""
+        if keeps_row(answer, self.options):
+            self._answers.append(answer)
 
     def end(self, recording: Recording) -> None:
         """Write the recording's line into each file."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
 from naturelm_audio.errors import OutputError
-from naturelm_audio.files import clear_errors
+from naturelm_audio.files import clear_errors, text_encoding
 from naturelm_audio.formats.annotations import common_name_of
 from naturelm_audio.formats.text import csv_rows, decimal, spreadsheet_safe
 from naturelm_audio.formats.writing import RowWriter, TextWriter
@@ -109,7 +109,8 @@ def read_csv(path: str | Path) -> Iterator[Answer]:
     Raises:
         OutputError: the file can't be read, or naming the line that is no row.
     """
-    with clear_errors(Path(path), "read"), open(path, encoding="utf-8-sig", newline="") as lines:
+    path = Path(path)
+    with clear_errors(path, "read"), open(path, encoding=text_encoding(path), newline="") as lines:
         reader = csv.DictReader(lines, strict=True)
         try:
             missing = [name for name in COLUMNS[:5] if name not in (reader.fieldnames or ())]

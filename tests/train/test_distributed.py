@@ -30,7 +30,7 @@ from naturelm_audio.train.running import train
 
 folder, name, kind, stop, layerdrop = Path(sys.argv[1]), *sys.argv[2:6]
 plan = recipe(folder / "rows.jsonl", folder / "toy", parts={"encoder_layerdrop": float(layerdrop)},
-              run={"distributed": kind})
+              data={"test": (str(folder / "rows.jsonl"),)}, run={"distributed": kind})
 train(plan, folder / name, stop_after=int(stop) or None)
 """
 
@@ -41,7 +41,10 @@ def folder(tmp_path_factory):
     write_rows(folder / "rows.jsonl", rows(folder))
     save_model(toys.model(lora_rank=2, lora_alpha=4.0, spread=0.05), folder / "toy")
     (folder / "worker.py").write_text(WORKER)
-    plan = recipe(folder / "rows.jsonl", folder / "toy", parts={"encoder_layerdrop": 0.0})
+    plan = recipe(
+        folder / "rows.jsonl", folder / "toy", parts={"encoder_layerdrop": 0.0},
+        data={"test": (str(folder / "rows.jsonl"),)},
+    )  # fmt: skip
     train(plan, folder / "one")
     return folder
 
@@ -73,6 +76,11 @@ def test_two_processes_give_the_losses_of_one(folder, kind):
     exact = "eval_common-classification/exact_match"
     assert len(log(folder / kind, exact)) == 2  # answers are generated from shared-out weights too
     assert log(folder / kind, exact) == log(folder / "one", exact)
+    alone, together = (
+        json.loads((folder / name / "run.json").read_text())["test_figures"] for name in ("one", kind)
+    )
+    assert together == pytest.approx(alone, abs=1e-4)
+    assert alone["loss"] > 0
     one, two = (load_file(folder / name / "model" / "model.safetensors") for name in ("one", kind))
     assert one.keys() == two.keys()
     assert load_model(folder / kind / "model", device="cpu") is not None

@@ -200,6 +200,8 @@ def _stream(
     with closing(open_audio(path)) as source:
         per_sample = source.info.sample_rate_hz * seconds_per_sample
         aligned = _aligned_start(first, per_sample)
+        if end is not None:  # no more is decoded than the end and the resampler's filter need
+            block_samples = min(block_samples, end - aligned + _margin(per_sample))
         buffer_frames = _MAX_BUFFER_VALUES // source.info.channels
         block_frames = max(1, min(buffer_frames, math.ceil(block_samples * per_sample)))
         frames = source.blocks(int(aligned * per_sample), block_frames)
@@ -227,8 +229,12 @@ def _aligned_start(first: int, per_sample: Fraction) -> int:
 
     The resampler starts with the phase it would have there if it came from the start of the file.
     """
-    margin = math.ceil(_MARGIN_PERIODS * max(Fraction(1), 1 / per_sample))
-    return max(0, (first - margin) // per_sample.denominator * per_sample.denominator)
+    return max(0, (first - _margin(per_sample)) // per_sample.denominator * per_sample.denominator)
+
+
+def _margin(per_sample: Fraction) -> int:
+    """Return how many samples the resampler's filter reaches to each side, and some."""
+    return math.ceil(_MARGIN_PERIODS * max(Fraction(1), 1 / per_sample))
 
 
 def _mono(

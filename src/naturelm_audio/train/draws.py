@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -378,7 +379,7 @@ def _crop_of_file(
 ) -> Floats:
     """Return at most ``samples`` from a random place of a file; decodes no more if its length is known."""
     place = generator.random()
-    length = probe(path).duration_seconds if end_seconds is None else end_seconds
+    length = _seconds(path) if end_seconds is None else end_seconds
     if length is None:
         whole = read_span(path, start_seconds, channel=channel)
         start = int(place * (max(len(whole) - samples, 0) + 1))
@@ -389,6 +390,12 @@ def _crop_of_file(
     left = None if end_seconds is None else end_seconds - start_seconds
     seconds = samples / SAMPLE_RATE_HZ
     return read_span(path, start_seconds, min(seconds, left or seconds), channel=channel)[:samples]
+
+
+@lru_cache(maxsize=100_000)
+def _seconds(path: Path) -> float | None:
+    """Return the length of a file, if its header says it; looked up once, as opening a file costs time."""
+    return probe(path).duration_seconds
 
 
 def _hits(probability: float, generator: Generator) -> bool:

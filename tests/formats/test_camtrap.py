@@ -221,7 +221,8 @@ def test_the_same_rows_give_the_same_package(tmp_path: Path):
 
 def test_frictionless_accepts_the_tables(tmp_path: Path):
     """By the columns as we know them: the definitions themselves are on the network."""
-    frictionless = pytest.importorskip("frictionless", reason="a validator: pip install '.[oracles]'")
+    import frictionless  # slow, so not for every test
+
     made(tmp_path, rows(), "camtrap-dp", OPTIONS)
     package = json.loads(text_of(tmp_path, "camtrap-dp/datapackage.json"))
     package.pop("profile")

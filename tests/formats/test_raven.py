@@ -206,7 +206,8 @@ def test_our_own_reader_finds_the_place_in_each_file_of_a_sequence(tmp_path: Pat
 
 @pytest.mark.filterwarnings("ignore:.*inplace keyword")  # its, of pandas
 def test_crowsetta_reads_it(tmp_path: Path):
-    crowsetta = pytest.importorskip("crowsetta", reason="a reader that is not ours: pip install '.[oracles]'")
+    import crowsetta  # slow, so not for every test
+
     bands = ({"low_freq_hz": 100.5, "high_freq_hz": 4000.5}, {"low_freq_hz": 0.0, "high_freq_hz": 6000.25})
     rows = [replace(one, **band) for one, band in zip(documented(), bands, strict=True)]
     made(tmp_path, rows, "raven")  # it takes a column of whole hertz for another type and refuses it

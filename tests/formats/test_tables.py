@@ -61,7 +61,8 @@ class TestAudacity:
         ]
 
     def test_crowsetta_reads_it(self, tmp_path: Path):
-        crowsetta = pytest.importorskip("crowsetta", reason="not ours: pip install '.[oracles]'")
+        import crowsetta  # slow, so not for every test
+
         made(tmp_path, documented(), "audacity")
         read = crowsetta.formats.seq.AudSeq.from_file(tmp_path / "out" / LABELS).to_seq()
         assert list(read.labels) == ["Eurasian Wren (0.83)", "European Robin (0.41)"]

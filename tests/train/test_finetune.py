@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 
 import pytest
 import toys
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from rehearsal import SOUNDS, recipe, rows, write_rows, write_tone
 
 from naturelm_audio.checkpoint import load_model, save_model
-from naturelm_audio.errors import NatureLMError, OptionsError, OutputError
+from naturelm_audio.errors import OptionsError, OutputError
 from naturelm_audio.train import commands_train, finetune
 from naturelm_audio.train.compare import as_markdown, compare_runs
 from naturelm_audio.train.finetune import FinetuneOptions, held_out
@@ -146,6 +147,19 @@ def test_two_runs_are_compared_by_what_differs(runs):
         compare_runs(runs, runs / "frozen")
 
 
+def test_runs_in_stages_are_compared_by_their_last_one(runs, tmp_path):
+    for number, name in ((2, "trained"), (10, "frozen")):
+        shutil.copytree(runs / name, tmp_path / "both" / f"stage{number}")
+    record = tmp_path / "both" / "stage10" / "run.json"
+    content = json.loads(record.read_text()) | {"test_figures": {"loss": 2.5}}
+    record.write_text(json.dumps(content))
+    found = compare_runs(tmp_path / "both", runs / "frozen")
+    assert found.names[0] == str(tmp_path / "both" / "stage10")
+    assert not found.changed
+    assert found.figures["test loss"] == (2.5, None)
+    assert "| step | 2 | 2 |  |" in as_markdown(found)
+
+
 # --- commands ---
 
 
@@ -194,5 +208,6 @@ def test_the_other_commands(runs, table, toy, tmp_path):
         "--batch-size", 2,
     )  # fmt: skip
     assert "| open question |" in taught.output
-    with pytest.raises(NatureLMError, match="absent"):
-        invoke(commands_train.finetune, "--data", tmp_path / "absent.csv", "--output", tmp_path / "p")
+    absent = invoke(commands_train.finetune, "--data", tmp_path / "absent.csv", "--output", tmp_path / "p")
+    assert absent.output.startswith("Error: ")
+    assert "absent.csv" in absent.output

@@ -12,7 +12,8 @@ from naturelm_audio.train.yaml_options import differences
 
 __all__ = ["Comparison", "as_markdown", "compare_runs"]
 
-COUNTS = ("rows", "answers")
+COUNTS = ("rows", "answers", "step")
+RECORD = "run.json"
 MAX_VALUE_CHARACTERS = 40
 
 
@@ -31,17 +32,19 @@ class Comparison:
 def compare_runs(first: str | Path, second: str | Path) -> Comparison:
     """Return the comparison of two runs: figures of their best weights, or the latest of one that goes on.
 
+    Of a run in stages the last one counts that has begun.
+
     Raises:
         OutputError: a folder holds no run, or the runs were judged on nothing.
     """
-    folders = Path(first), Path(second)
+    folders = _last_stage(Path(first)), _last_stage(Path(second))
     records = [_record(folder) for folder in folders]
     counted = [_figures(folder, record) for folder, record in zip(folders, records, strict=True)]
     changed = differences(records[0]["recipe"], records[1]["recipe"])
     changed |= differences(_sizes(records[0]), _sizes(records[1]))
     names = sorted(counted[0].keys() | counted[1].keys(), key=lambda name: ("/" in name, name))
     figures = {name: (counted[0].get(name), counted[1].get(name)) for name in names}
-    return Comparison((str(first), str(second)), changed, figures)
+    return Comparison((str(folders[0]), str(folders[1])), changed, figures)
 
 
 def as_markdown(found: Comparison) -> str:
@@ -63,8 +66,16 @@ def as_markdown(found: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _last_stage(folder: Path) -> Path:
+    """Return the folder itself, or of a run in stages that of the last one."""
+    if (folder / RECORD).is_file():
+        return folder
+    stages = [path.parent for path in folder.glob(f"stage*/{RECORD}") if path.parent.name[5:].isdigit()]
+    return max(stages, key=lambda stage: int(stage.name[5:]), default=folder)
+
+
 def _record(folder: Path) -> dict[str, Any]:
-    path = folder / "run.json"
+    path = folder / RECORD
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

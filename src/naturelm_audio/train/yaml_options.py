@@ -135,12 +135,12 @@ def _inside(place: Any, part: str, change: str, *, leaf: bool = False) -> Any:
 
 
 def flattened(options: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested options as one level of dotted keys; lists are values."""
+    """Return nested options as one level of dotted keys; lists are values, and empty ones have no keys."""
     values = dataclasses.asdict(options) if dataclasses.is_dataclass(options) else dict(options)  # type: ignore[arg-type]
     found: dict[str, Any] = {}
     for name, value in values.items():
         key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             found |= flattened(value, f"{key}.")
         else:
             found[key] = list(value) if isinstance(value, tuple) else value

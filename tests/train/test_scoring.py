@@ -36,7 +36,11 @@ def test_exact_match_ignores_case_and_blanks():
     figures = answer_figures(
         [scored(0, "x-classification", "Green Frog", " green frog "), scored(1, "x-classification", "A", "B")]
     )
-    assert figures == {"x-classification/answers": 2.0, "x-classification/exact_match": 0.5}
+    assert figures == {
+        "x-classification/answers": 2.0,
+        "x-classification/exact_match": 0.5,
+        "x-classification/benchmark_accuracy": 1.0,  # the nearest of the two to B is A
+    }
 
 
 def test_detection_counts_none_and_several_species():
@@ -53,6 +57,21 @@ def test_detection_counts_none_and_several_species():
     assert figures["d-detection/multi_species_f1"] == 1.0
     assert figures["d-detection/exact_match"] == 0.6
     assert answer_figures(rows[4:])["d-detection/none_accuracy"] == 0.0
+
+
+def test_answers_are_matched_as_the_benchmark_does():
+    rows = [
+        scored(0, "d-detection", "Eurasian Wren, Barn Owl", "Barn Owls, eurasian wren"),
+        scored(1, "d-detection", "Eurasian Wren", "None"),
+        scored(2, "d-detection", "None", "something else altogether"),
+        scored(3, "c-classification", "Barn Owl", "Bran Owl"),
+        scored(4, "c-classification", "Eurasian Wren", "Barn Owl"),
+    ]
+    figures = answer_figures(rows)
+    # Both names of the first row are found; the wren of the second is missed: F1 of 2/3 and 1.
+    assert figures["d-detection/benchmark_f1"] == pytest.approx(5 / 6)
+    assert figures["c-classification/benchmark_accuracy"] == 0.5
+    assert answer_figures(rows[2:3])["d-detection/benchmark_f1"] == 0.0
 
 
 def test_T12_events_are_matched_one_to_one_above_a_half():

@@ -11,6 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from naturelm_audio import metrics
+from naturelm_audio.detections import label_table
+from naturelm_audio.labels import NONE, LabelSet
+from naturelm_audio.matching import label_parts, strict_answers
+
 __all__ = [
     "Scored",
     "answer_figures",
@@ -79,6 +84,9 @@ def answer_figures(rows: Iterable[Scored]) -> dict[str, float]:
             figures[f"{task}/exact_match"] = _share(_same(gold, answer) for gold, answer in pairs)
         if "detection" in task:
             figures |= {f"{task}/{name}": value for name, value in _detection(pairs).items()}
+            figures[f"{task}/benchmark_f1"] = _benchmark_f1(pairs)
+        elif "classification" in task:
+            figures[f"{task}/benchmark_accuracy"] = _benchmark_accuracy(pairs)
         if "fewshot" in task:
             figures[f"{task}/event_f1"] = _micro_f1([event_counts(answer, gold) for gold, answer in pairs])
     return figures
@@ -94,7 +102,7 @@ def names_of_figures(tasks: Iterable[str], answered: Iterable[str]) -> list[str]
             loss_sum=0.0,
             tokens=1,
             correct=0,
-            gold="",
+            gold="x",
             answer="" if task in wanted else None,
         )
         for place, task in enumerate(sorted(set(tasks)))
@@ -110,6 +118,25 @@ def _detection(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
         "multi_species_accuracy": _share(_same(gold, answer) for gold, answer in several),
         "multi_species_f1": sum(set_f1(answer, gold) for gold, answer in several) / max(len(several), 1),
     }
+
+
+def _benchmark_accuracy(pairs: Sequence[tuple[str, str]]) -> float:
+    """Return the share of answers whose nearest label, as the benchmark finds it, is the right one."""
+    gold = [text.strip() for text, _ in pairs]
+    answers = strict_answers("classification", [answer for _, answer in pairs], LabelSet(sorted(set(gold))))
+    return metrics.accuracy(gold, [answer.label for answer in answers])
+
+
+def _benchmark_f1(pairs: Sequence[tuple[str, str]]) -> float:
+    """Return the mean F1 of all names that are heard, answers matched as the benchmark does; 0 of none."""
+    names = sorted({name for text, _ in pairs for name in label_parts(text)})
+    if not names:
+        return 0.0
+    labels = LabelSet([*names, NONE])
+    answers = strict_answers("detection", [answer for _, answer in pairs], labels)
+    truth = label_table([label_parts(text, labels) for text, _ in pairs], names)
+    found = label_table([label_parts(answer.label, labels) for answer in answers], names)
+    return metrics.macro(metrics.detection_scores(truth, found, names))[2]
 
 
 def set_f1(answer: str, gold: str) -> float:

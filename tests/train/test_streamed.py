@@ -113,6 +113,18 @@ def test_T4_a_run_on_a_stream_taken_up_is_the_unbroken_one(whole, shards, toy, t
     assert finished.figures == whole[1].figures
 
 
+def test_rows_that_are_left_out_are_in_the_record_however_often_a_run_stopped(shards, toy, tmp_path):
+    (tmp_path / "taxa.txt").write_text("common: low\n")
+    held = plan(shards, toy, data={"hold_outs": str(tmp_path / "taxa.txt")})
+    train(held, tmp_path / "whole")
+    for stop in (1, 2, None):
+        train(held, tmp_path / "taken", stop_after=stop)
+    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("whole", "taken")]
+    assert records[0]["rows"] == records[1]["rows"]
+    # Of 18 rows 6 are of it and 6 name it in their question; 24 are learned from, in passes over 6.
+    assert records[0]["rows"]["left_out"]["held-out taxon"] in (48, 60)
+
+
 def test_another_number_of_processes_is_refused(shards, toy, tmp_path):
     train(plan(shards, toy), tmp_path / "run", stop_after=1)
     progress = tmp_path / "run" / "checkpoint-1" / "progress.json"

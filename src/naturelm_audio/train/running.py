@@ -326,11 +326,13 @@ def _finish(trainer: RunTrainer, folder: Path) -> Finished:
             )
         checkpoints.publish(temporary, folder / MODEL)
     trainer.accelerator.wait_for_everyone()
-    tested = trainer.test(folder / MODEL)
+    tested, left_out = trainer.test(folder / MODEL), trainer.left_out()
     if trainer.is_world_process_zero():
         judges = [judge for judge in (trainer.validation, trainer.tested) if judge is not None]
         judged = [one.reason for judge in judges for one in judge.unreadable]
-        record = _read_record(folder) | {
+        record = _read_record(folder)
+        record["rows"] |= {"left_out": left_out} if left_out else {}
+        record |= {
             "best_step": trainer.state.best_global_step or trainer.state.global_step,
             "figures": counts.best_figures,
             "test_figures": tested,

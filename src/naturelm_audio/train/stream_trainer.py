@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,14 @@ class StreamTrainer(RunTrainer):
         """Take out what is not for the model: unreadable rows, and the reader's place."""
         super().take(batch)
         self._place = batch.pop(PLACE)
+
+    def left_out(self) -> dict[str, int]:
+        """Return how many rows of the stream all readers left out for which reason."""
+        total: Counter[str] = Counter()
+        own = self.draws.left_out or self.draws.start.left_out  # of a run that was over already
+        for counts in gather_object([dict(own)]):
+            total.update(counts)
+        return dict(sorted(total.items()))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint with all readers' places."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch.utils.data import IterableDataset
@@ -32,12 +32,15 @@ Opener = Callable[[int], RowStream]
 
 @dataclass(frozen=True)
 class Place:
-    """How far a reader is: its pass, the stream's state before its chunk, the chunk, and rows taken of it."""
+    """How far a reader is: its pass, the stream's state before its chunk, the chunk, rows taken of it, and
+    how many rows before the chunk were left out for which reason.
+    """
 
     turn: int = 0
     rows: dict[str, Any] | None = None
     chunk: int = 0
     taken: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class StreamedDraws(IterableDataset[StreamedBatch]):
         Raises:
             OptionsError: a whole pass has no row to learn from.
         """
-        place = self.start
+        place, self.left_out = self.start, Counter(self.start.left_out)
         while True:
             found = 0
             for begun, examples in self._chunks(place):
@@ -104,7 +107,7 @@ class StreamedDraws(IterableDataset[StreamedBatch]):
         stream = self.opener(place.turn)
         if place.rows is not None:
             stream.load_state_dict(place.rows)
-        before, kept = stream.state_dict(), list[Example]()
+        before, kept, counted = stream.state_dict(), list[Example](), dict(self.left_out)
         for example in stream:
             reason = self.wanted(example)
             if reason:
@@ -112,11 +115,11 @@ class StreamedDraws(IterableDataset[StreamedBatch]):
                 continue
             kept.append(example)
             if len(kept) == self.chunk_rows:
-                yield dataclasses.replace(place, rows=before), kept
+                yield dataclasses.replace(place, rows=before, left_out=counted), kept
                 place = Place(turn=place.turn, chunk=place.chunk + 1)
-                before, kept = stream.state_dict(), []
+                before, kept, counted = stream.state_dict(), [], dict(self.left_out)
         if kept:
-            yield dataclasses.replace(place, rows=before), kept
+            yield dataclasses.replace(place, rows=before, left_out=counted), kept
 
     def _batches(self, place: Place, examples: Sequence[Example]) -> Iterator[StreamedBatch]:
         """Yield the batches of a chunk; the last one of a pass is filled up with rows from its front."""

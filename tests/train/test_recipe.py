@@ -348,7 +348,7 @@ def test_a_language_model_gives_its_weights_and_the_rest_is_random(llama):
 def test_a_reduced_language_model_starts_at_random(llama):
     model = initial_model(plain(language_model=str(llama), text={"num_hidden_layers": 1}, **SIZES))
     assert model.config.text_config.num_hidden_layers == 1
-    with pytest.raises(OptionsError, match="has no layers_of_hidden"):
+    with pytest.raises(OptionsError, match=r"init\.text: unknown key layers_of_hidden"):
         initial_model(plain(language_model=str(llama), text={"layers_of_hidden": 1}, **SIZES))
 
 
@@ -396,6 +396,29 @@ def test_what_is_missing_is_said(llama, tmp_path):
         initial_model(plain(language_model=str(tmp_path)))
     with pytest.raises(OptionsError, match=r"init\.encoder"):
         initial_model(plain(language_model=str(llama), encoder={"encoder_attention_heads": 7}))
+
+
+@pytest.mark.parametrize(
+    ("section", "sizes", "message"),
+    [
+        (
+            "encoder",
+            {"encoder_layer": 3},
+            r"init\.encoder: unknown key encoder_layer; did you mean encoder_layers",
+        ),
+        ("bridge", {"hiden_size": 3}, r"init\.bridge: unknown key hiden_size; did you mean hidden_size\?"),
+        ("bridge", {"hidden_size": "x"}, r"init\.bridge\.hidden_size: 'x' is not of the type of 768"),
+        ("bridge", {"hidden_size": 25, "num_attention_heads": 4}, "hidden_size 25 is no multiple"),
+        ("text", {"hiden_size": 8}, r"init\.text: unknown key hiden_size; did you mean hidden_size\?"),
+        ("text", {"num_hidden_layers": 1.5}, r"init\.text\.num_hidden_layers: 1\.5 is not of the type"),
+    ],
+)
+def test_T1_wrong_sizes_are_named(llama, section, sizes, message):
+    with pytest.raises(OptionsError, match=message):
+        initial_model(plain(language_model=str(llama), **(SIZES | {section: sizes})))
+    if section == "text":
+        with pytest.raises(OptionsError, match=message):
+            initial_model(plain(text=sizes, **SIZES), toys.tokenizer)
 
 
 def test_a_frozen_language_model_can_be_kept_small(llama):

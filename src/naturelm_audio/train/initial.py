@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
+from transformers import GenerationConfig, LlamaConfig, PretrainedConfig, PreTrainedTokenizerFast
 
 from naturelm_audio.checkpoint import load_model, prepare_tokenizer
 from naturelm_audio.checkpoint.official import BeatsFile, open_checkpoint, read_text_config
@@ -27,11 +29,13 @@ from naturelm_audio.model import (
 from naturelm_audio.model.lora import attach_lora
 from naturelm_audio.prompts import AUDIO_TOKEN
 from naturelm_audio.train.recipe import InitOptions, PartsOptions, Recipe
+from naturelm_audio.train.yaml_options import closest
 
 __all__ = ["choose_trained", "initial_model", "trained_names"]
 
 logger = logging.getLogger(__name__)
 
+_Config = TypeVar("_Config", bound=PretrainedConfig)
 HEAD = "language_model.lm_head.weight"
 
 
@@ -126,7 +130,7 @@ def _assembled(
     encoder_config, state = _encoder(init)
     config = NatureLMConfig(
         audio_config=encoder_config,
-        bridge_config=BridgeConfig(**init.bridge),
+        bridge_config=_sizes(BridgeConfig, init.bridge, "init.bridge"),
         text_config=_text_config(folder, init.text),
         padded_lengths_seconds=init.clip_lengths_seconds,
         lora_rank=parts.lora_rank,
@@ -164,10 +168,10 @@ def _new(
         "bos_token_id": start, "eos_token_id": ends, "pad_token_id": tokenizer.pad_token_id
     }  # fmt: skip
     encoder_config, state = _encoder(init)
-    text = LlamaConfig(vocab_size=len(tokenizer), **special, **init.text)
+    text = _sizes(LlamaConfig, init.text, "init.text", over={"vocab_size": len(tokenizer), **special})
     config = NatureLMConfig(
         audio_config=encoder_config,
-        bridge_config=BridgeConfig(**init.bridge),
+        bridge_config=_sizes(BridgeConfig, init.bridge, "init.bridge"),
         text_config=text,
         audio_token_id=tokenizer.convert_tokens_to_ids(AUDIO_TOKEN),
         padded_lengths_seconds=init.clip_lengths_seconds,
@@ -186,10 +190,7 @@ def _new(
 def _encoder(init: InitOptions) -> tuple[BeatsConfig, dict[str, torch.Tensor]]:
     """Return the encoder's sizes, and its tensors where a file has them."""
     if init.beats is None:
-        try:
-            return BeatsConfig(**init.encoder), {}
-        except (TypeError, ValueError) as error:
-            raise OptionsError(f"init.encoder: {error}") from None
+        return _sizes(BeatsConfig, init.encoder, "init.encoder"), {}
     path = locate(init.beats).path
     opened = open_checkpoint(path)
     if not isinstance(opened, BeatsFile):
@@ -199,10 +200,46 @@ def _encoder(init: InitOptions) -> tuple[BeatsConfig, dict[str, torch.Tensor]]:
 
 def _text_config(folder: Path, changes: dict[str, Any]) -> Any:
     config = read_text_config(folder)
-    unknown = [name for name in changes if not hasattr(config, name)]
-    if unknown:
-        raise OptionsError(f"init.text: {config.model_type} has no {unknown[0]}")
-    return type(config)(**(config.to_dict() | changes))
+    return _sizes(type(config), changes, "init.text", under=config.to_dict())
+
+
+def _sizes(
+    kind: type[_Config],
+    given: dict[str, Any],
+    section: str,
+    *,
+    under: Mapping[str, Any] = MappingProxyType({}),
+    over: Mapping[str, Any] = MappingProxyType({}),
+) -> _Config:
+    """Return a part's sizes as they are given.
+
+    Args:
+        kind: of the part.
+        given: in the recipe.
+        section: of the recipe.
+        under: what holds where nothing is given.
+        over: what holds whatever is given.
+
+    Raises:
+        OptionsError: an unknown key, a value of the wrong type, or sizes that don't fit each other.
+    """
+    usual: Any = kind()
+    for name, value in given.items():
+        if not hasattr(usual, name):
+            raise OptionsError(f"{section}: unknown key {name}{closest(name, usual.to_dict())}")
+        known = type(getattr(usual, name))
+        allowed = (int, float) if known is float else known
+        wrong = isinstance(value, bool) and known is not bool
+        if known in (bool, int, float, str) and (wrong or not isinstance(value, allowed)):
+            raise OptionsError(f"{section}.{name}: {value!r} is not of the type of {getattr(usual, name)!r}")
+    try:
+        config = kind(**{**under, **given, **over})
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise OptionsError(f"{section}: {' '.join(str(error).split())}") from None
+    width, heads = getattr(config, "hidden_size", 0), getattr(config, "num_attention_heads", 1)
+    if width % heads:
+        raise OptionsError(f"{section}: hidden_size {width} is no multiple of num_attention_heads {heads}")
+    return config
 
 
 def _with_weights(

@@ -35,7 +35,14 @@ from naturelm_audio.train.resuming import Counts, ResumableTrainer
 from naturelm_audio.train.schedule import discard_gradients, make_optimiser, make_schedule, parameter_groups
 from naturelm_audio.train.validation import Judge, answer_losses, require_figure
 
-__all__ = ["LOG", "RunTrainer", "TrainingError", "in_words", "keep_frozen_parts_still"]
+__all__ = [
+    "LOG",
+    "RunTrainer",
+    "TrainingError",
+    "checkpoint_layers",
+    "in_words",
+    "keep_frozen_parts_still",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +119,7 @@ class RunTrainer(ResumableTrainer):
         if had_cache is None and hasattr(model.config, "use_cache"):
             del model.config.use_cache  # the Trainer's setting, which a saved model should not have
         if recipe.parts.gradient_checkpointing:
-            _checkpoint_layers(model.language_model)
+            checkpoint_layers(model.language_model)
 
     def _add_callbacks(self) -> None:
         self.remove_callback(PrinterCallback)
@@ -350,7 +357,7 @@ def keep_frozen_parts_still(model: NatureLMForConditionalGeneration) -> None:
             part.eval()
 
 
-def _checkpoint_layers(language_model: Any) -> None:
+def checkpoint_layers(language_model: Any) -> None:
     """Compute the layers again in the backward pass instead of keeping what they computed."""
     settings = {"use_reentrant": False}
     if hasattr(language_model, "activation_checkpointing_enable"):

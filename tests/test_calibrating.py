@@ -196,6 +196,28 @@ class TestCommand:
         assert json.loads((tmp_path / "c.json").read_text())["after"]["bins"]
         assert not (tmp_path / "c.png").exists()
 
+    def test_recordings_are_heard_as_infer_will_hear_them(self, run, tmp_path, monkeypatch):
+        heard = []
+        stream = calibrating.stream
+
+        def listening(*arguments: Any, **named: Any) -> Any:
+            heard.append((named["channel"], named["speed_factor"]))
+            return stream(*arguments, **named)
+
+        monkeypatch.setattr(calibrating, "stream", listening)
+        given = ("--only", "split=validation", "--no-plot", "--channel", 1, "--speed-factor", 0.5)
+        assert run(*given)[0] == 0
+        assert set(heard) == {(1, 0.5)}
+        found = read_calibration(tmp_path / "c.json")
+        assert found.more["hearing"] == {"channel": 1, "speed_factor": 0.5, "resampler": "soxr"}
+
+    def test_recordings_that_are_all_right_calibrate_nothing(self, run, tmp_path, monkeypatch):
+        monkeypatch.setattr(calibrating, "_fit", lambda rows: 0.01)
+        status, shown, said = run("--only", "split=validation", "--no-plot")
+        assert (status, "nothing was written" in said) == (2, True)
+        assert "best label" in shown
+        assert not (tmp_path / "c.json").exists()
+
     def test_unreadable_recordings_are_counted(self, run):
         status, _, said = run("--no-plot")
         assert (status, "1 recordings could not be read" in said) == (3, True)
@@ -207,6 +229,7 @@ class TestCommand:
             (["--output", "c.txt"], "ends in .json"),
             (["--output", "gone/c.json"], "is not there"),
             (["--labels", "gone.txt"], "can't be read"),
+            (["--speed-factor", "0"], "--speed-factor must be"),
         ],
     )
     def test_wrong_use(self, run, words, message):

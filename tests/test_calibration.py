@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from naturelm_audio.calibration import (
     Calibration,
+    all_certain,
     area_under_curve,
     calibration_error,
     fit_temperature,
@@ -69,8 +70,9 @@ class TestTemperature:
 
     def test_all_right_and_all_wrong_end_at_the_limits(self):
         scores = [np.array([0.0, -1.0])] * 20
-        assert fit_temperature(scores, [0] * 20) < 0.02
+        assert all_certain(fit_temperature(scores, [0] * 20))
         assert fit_temperature(scores, [1] * 20) > 50
+        assert not all_certain(fit_temperature(scores, [0] * 19 + [1]))
 
     def test_no_rows_are_refused(self):
         with pytest.raises(ValueError, match="no rows"):

@@ -5,13 +5,15 @@ Only click is imported here; everything else when the command runs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from naturelm_audio.errors import OptionsError, OutputError
+from naturelm_audio.errors import LabelError, OptionsError, OutputError
 from naturelm_audio.options import BUNDLED_MODEL, DTYPES
+from naturelm_audio.options.checks import real
 
 __all__ = ["calibrate"]
 
@@ -34,6 +36,10 @@ _PATH = click.Path(path_type=Path)
 @click.option("--labels", type=_PATH, help="List to rank, as for infer.  [the labels of the table]")
 @click.option("--no-none", is_flag=True, help='Do not add "None" to the list.')
 @click.option("--query", help="Question, as for infer.  [one that suits the list]")
+@click.option("--channel", type=click.IntRange(min=1), help="Channel to hear, from 1.  [the mean of all]")
+@click.option(
+    "--speed-factor", type=float, default=1.0, help="As for infer; 0.1: heard ten times slower.  [1]"
+)
 @click.option("--free", "free_answers", is_flag=True, help="Judge free answers to the question as well.")
 @click.option("--no-plot", is_flag=True, help="No picture beside the output.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Windows at once.  [by device]")
@@ -50,6 +56,7 @@ def calibrate(table: Path, output: Path, no_plot: bool, overwrite: bool, **given
     """
     if output.suffix.lower() != ".json":
         raise OptionsError(f"--output {output}: choose a name that ends in .json")
+    real(given["speed_factor"], "--speed-factor", above=0.0)
     if not output.absolute().parent.is_dir():
         raise OptionsError(f"--output {output}: the folder {output.absolute().parent} is not there")
     for made in (output,) if no_plot else (output, output.with_suffix(".png")):
@@ -71,11 +78,13 @@ def _calibrate(
     no_plot: bool,
     audio_root: Path | None,
     only: tuple[str, ...],
+    channel: int | None,
+    speed_factor: float,
     **loading: Any,
 ) -> int:
+    from naturelm_audio.calibrating import USUAL, labels_of, read_sounds
     from naturelm_audio.calibrating import calibrate as run
-    from naturelm_audio.calibrating import labels_of, read_sounds
-    from naturelm_audio.calibration import write_calibration
+    from naturelm_audio.calibration import all_certain, write_calibration
     from naturelm_audio.calibration_report import plot_calibration, report_text, require_plots
     from naturelm_audio.label_lists import LabelList, read_labels
 
@@ -85,9 +94,15 @@ def _calibrate(
     known = labels_of(sounds) if labels is None else read_labels(labels)
     listed = LabelList(labels=known, with_none=not no_none)
     pipeline = _pipeline(**loading)
-    report = run(pipeline, sounds, listed, question=query, free_answers=free_answers)
-    write_calibration(output, report.calibration)
+    hearing = replace(USUAL, channel=channel, speed_factor=speed_factor)
+    report = run(pipeline, sounds, listed, question=query, free_answers=free_answers, hearing=hearing)
     click.echo(report_text(report))
+    if all_certain(report.calibration.temperature):
+        raise LabelError(
+            "not one window says how wrong a score can be, and every later score would be 1: nothing was "
+            "written; use the scores as they are, or calibrate with more recordings and harder ones"
+        )
+    write_calibration(output, report.calibration)
     made = str(output)
     if not no_plot:
         plot_calibration(report, output.with_suffix(".png"))

@@ -26,7 +26,9 @@ from naturelm_audio.errors import AudioError, LabelError
 from naturelm_audio.generate import Request
 from naturelm_audio.label_lists import LabelList
 from naturelm_audio.labels import LabelSet, is_none
+from naturelm_audio.listening import Hearing
 from naturelm_audio.marks import MARK_COLUMNS, read_marks
+from naturelm_audio.options import RESAMPLERS
 from naturelm_audio.pipeline import Pipeline
 from naturelm_audio.records import Label
 from naturelm_audio.score import LabelScorer, probabilities
@@ -42,6 +44,7 @@ FOLDS = 10
 WINDOWS_AT_ONCE = 64
 PATHS = ("path", "file", "filename", "audio_path", "filepath")
 LABELS = ("label", "species", "common_name", "text")
+USUAL = Hearing(channel=None, speed_factor=1.0, resampler=RESAMPLERS[0])
 
 
 @dataclass(frozen=True)
@@ -161,8 +164,17 @@ def calibrate(
     *,
     question: str | None = None,
     free_answers: bool = False,
+    hearing: Hearing = USUAL,
 ) -> CalibrationReport:
     """Score the list for every window of the sounds, fit the temperature, and say how well it does.
+
+    Args:
+        pipeline: with the model.
+        sounds: what is known of recordings.
+        listed: the list to rank.
+        question: to ask; None is the list's own.
+        free_answers: judge free answers to it as well.
+        hearing: how recordings become samples.
 
     Raises:
         LabelError: too few windows, or all sounds have labels outside the list.
@@ -176,46 +188,46 @@ def calibrate(
     if len(wanted) < len(sounds):
         logger.warning("%d rows have a label outside the list and are left aside", len(sounds) - len(wanted))
     failed: list[AudioError] = []
-    rows = list(_judge(pipeline, wanted, listed, question, free_answers, failed))
+    heard = _heard(wanted, pipeline.model.config.max_clip_seconds, hearing, failed)
+    with tqdm(total=len(wanted), desc="rows", file=sys.stderr, disable=None) as progress:
+        rows = list(_judge(pipeline, heard, listed, question, free_answers, progress))
     if not rows and failed:
         raise failed[0]
     if len(rows) < FEWEST:
         raise LabelError(f"only {len(rows)} windows with a label of the list: at least {FEWEST} are needed")
     if len(rows) < FEW:
         logger.warning("%d windows are few: the temperature may be far off; use some hundred", len(rows))
-    return _report(pipeline, rows, listed, question, len(failed))
+    return _report(pipeline, rows, listed, question, hearing, len(failed))
 
 
 def _judge(
     pipeline: Pipeline,
-    sounds: Sequence[tuple[Sound, str]],
+    heard: Iterator[tuple[Sound, str, np.ndarray]],
     listed: LabelList,
     question: str,
     free_answers: bool,
-    failed: list[AudioError],
+    progress: tqdm[Any],
 ) -> Iterator[Judged]:
     generator = pipeline.generator
     scorer = LabelScorer(generator, listed.texts)
     prompt = prompts.build(question, template=pipeline.model.config.prompt_template)
     known = LabelSet(listed.texts)
-    heard = _heard(sounds, pipeline.model.config.max_clip_seconds, failed)
-    with tqdm(total=len(sounds), desc="rows", file=sys.stderr, disable=None) as progress:
-        while some := list(itertools.islice(heard, WINDOWS_AT_ONCE)):
-            vectors = generator.encode([samples for _, _, samples in some])
-            requests = [Request(prompt, (vector,), str(row)) for row, vector in enumerate(vectors)]
-            answers = generator.answer(requests) if free_answers else [None] * len(some)
-            scores = scorer.log_likelihoods(requests)
-            for (sound, label, _), row, answer in zip(some, scores, answers, strict=True):
-                judged = Judged(sound, listed.texts.index(label), row)
-                if answer is not None:
-                    is_right = (known.same(answer.text) == label) != sound.refuted
-                    judged = replace(judged, free_is_right=is_right, free_confidence=answer.confidence)
-                yield judged
-            progress.update(len({id(sound) for sound, _, _ in some}))
+    while some := list(itertools.islice(heard, WINDOWS_AT_ONCE)):
+        vectors = generator.encode([samples for _, _, samples in some])
+        requests = [Request(prompt, (vector,), str(row)) for row, vector in enumerate(vectors)]
+        answers = generator.answer(requests) if free_answers else [None] * len(some)
+        scores = scorer.log_likelihoods(requests)
+        for (sound, label, _), row, answer in zip(some, scores, answers, strict=True):
+            judged = Judged(sound, listed.texts.index(label), row)
+            if answer is not None:
+                is_right = (known.same(answer.text) == label) != sound.refuted
+                judged = replace(judged, free_is_right=is_right, free_confidence=answer.confidence)
+            yield judged
+        progress.update(len({id(sound) for sound, _, _ in some}))
 
 
 def _heard(
-    sounds: Sequence[tuple[Sound, str]], longest_seconds: float, failed: list[AudioError]
+    sounds: Sequence[tuple[Sound, str]], longest_seconds: float, hearing: Hearing, failed: list[AudioError]
 ) -> Iterator[tuple[Sound, str, np.ndarray]]:
     """Every window of the sounds; what can't be read goes to ``failed``."""
     plan = WindowPlan(
@@ -226,7 +238,12 @@ def _heard(
     for sound, label in sounds:
         try:
             duration = None if sound.end_seconds is None else sound.end_seconds - sound.start_seconds
-            blocks = stream(sound.path, start_seconds=sound.start_seconds, duration_seconds=duration)
+            blocks = stream(
+                sound.path,
+                start_seconds=sound.start_seconds,
+                duration_seconds=duration,
+                **asdict(hearing),
+            )
             for _, samples in plan.cut(blocks):
                 yield sound, label, samples
         except AudioError as error:
@@ -235,13 +252,13 @@ def _heard(
 
 
 def _report(
-    pipeline: Pipeline, rows: list[Judged], listed: LabelList, question: str, failed: int
+    pipeline: Pipeline, rows: list[Judged], listed: LabelList, question: str, hearing: Hearing, failed: int
 ) -> CalibrationReport:
     plain, crossed, temperatures = _cross_fitted(rows)
     told = [place for place, (_, is_right) in enumerate(plain) if is_right is not None]
     before = _reliability([plain[place] for place in told])
     after = _reliability([crossed[place] for place in told])
-    more: dict[str, Any] = {"temperatures_of_folds": temperatures}
+    more: dict[str, Any] = {"temperatures_of_folds": temperatures, "hearing": asdict(hearing)}
     asked = [row for row in rows if row.free_is_right is not None and not row.sound.refuted]
     free = _reliability([(row.free_confidence, row.free_is_right) for row in asked]) if asked else None
     if free is not None:

@@ -24,6 +24,7 @@ __all__ = [
     "Bin",
     "Calibration",
     "Reliability",
+    "all_certain",
     "area_under_curve",
     "calibration_error",
     "fit_temperature",
@@ -85,6 +86,13 @@ def fit_temperature(
     grid = np.linspace(math.log(SMALLEST), math.log(LARGEST), GRID)
     lowest = int(np.argmin([loss(float(point)) for point in grid]))
     return math.exp(_lowest(loss, float(grid[max(lowest - 1, 0)]), float(grid[min(lowest + 1, GRID - 1)])))
+
+
+def all_certain(temperature: float) -> bool:
+    """Whether a temperature makes every score 1, as where all windows are right: nothing then says how sure
+    a score may be.
+    """
+    return temperature < 1.05 * SMALLEST
 
 
 def _lowest(loss: Callable[[float], float], low: float, high: float) -> float:

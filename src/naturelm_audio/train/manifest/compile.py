@@ -162,7 +162,12 @@ def _in_language(asked: Asked, language: str) -> Asked:
     """Return the question with the language of its answer, where that is a common name."""
     if asked.task.startswith(("sci-", "taxonomic-", "genus-", "family-", "order-", "class-")):
         return asked
-    return dataclasses.replace(asked, prompt=asked.prompt + answer_language(language))
+    wish = answer_language(language)
+    # Behind a list of names it would be read as part of the last one.
+    with_list = wish and asked.task.endswith(("-random", "-hard", "-list"))
+    return dataclasses.replace(
+        asked, prompt=f"{wish.strip()} {asked.prompt}" if with_list else asked.prompt + wish
+    )
 
 
 def _row(

@@ -81,6 +81,11 @@ def test_domains_and_sources(make):
     assert kept(path, sources=("iNaturalist",)) == ["3"]
 
 
+def test_a_kind_that_is_said_decides_on_the_domain():
+    rain = row(0, "sci-simple-detection", metadata={"data_category": "environment"})
+    assert domain_of(from_mapping(rain)) == "other"
+
+
 @pytest.mark.parametrize(
     "leak",
     [

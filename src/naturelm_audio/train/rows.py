@@ -15,7 +15,6 @@ from naturelm_audio.errors import OptionsError
 from naturelm_audio.train.manifest.annotations import read_annotations
 from naturelm_audio.train.manifest.examples import Example
 from naturelm_audio.train.manifest.holdouts import HoldOuts, read_holdouts, shipped_holdouts
-from naturelm_audio.train.manifest.taxonomy import parse_taxon
 from naturelm_audio.train.recipe import DataOptions
 from naturelm_audio.train.stored import StoredAudio, is_stored, shards_hash
 
@@ -23,7 +22,6 @@ __all__ = ["Rows", "domain_of", "file_hash", "hold_outs", "judged_rows", "rows_o
 
 _SPEECH = ("speaker", "speech")
 _MUSIC = ("pitch", "instrument", "velocity", "timbre", "music", "note-")
-_RANKS = ("phylum", "class", "order", "family", "genus")
 
 
 @dataclass(frozen=True)
@@ -104,6 +102,8 @@ def domain_of(row: Example) -> str:
     said = str(row.metadata.get("data_category") or row.metadata.get("kind") or "").casefold()
     if said in ("speech", "music", "animal"):
         return said
+    if said in ("environment", "noise"):
+        return "other"
     if any(word in row.task for word in _SPEECH):
         return "speech"
     if any(word in row.task for word in _MUSIC):
@@ -167,7 +167,7 @@ def unwanted(row: Example, options: DataOptions, held_out: HoldOuts | None) -> s
     found = _unwanted(row, options)
     if found or held_out is None:
         return found
-    reason = _held_out(row, held_out)
+    reason = held_out.reason_of_example(row)
     if reason and options.held_out_rows == "refuse":
         name = row.id or ", ".join(row.files)
         raise OptionsError(f"{name}: {reason}; leave it out, or set data.held_out_rows to drop")
@@ -203,7 +203,7 @@ def _allowed(
         return list(rows)
     kept, first = [], ""
     for row in rows:
-        reason = _held_out(row, held_out)
+        reason = held_out.reason_of_example(row)
         if reason:
             counts["held-out taxon"] += 1
             first = first or f"{row.files[0] if row.files else 'a mixture'}: {reason}"
@@ -215,17 +215,3 @@ def _allowed(
             "or set data.held_out_rows to drop or data.hold_outs to none"
         )
     return kept
-
-
-def _held_out(row: Example, held_out: HoldOuts) -> str:
-    """Return why a row is held out: by its recording, its taxon, or what its answer names."""
-    if row.recording_id and row.recording_id in held_out.recording_ids:
-        return "recording id"
-    species = str(row.metadata.get("species") or "")
-    ranks = {rank: str(row.metadata[rank]) for rank in _RANKS if row.metadata.get(rank)}
-    if species or ranks:
-        reason = held_out.reason(parse_taxon(species, **ranks))
-        if reason:
-            return reason
-    # Questions may list held-out names as wrong candidates no more than answers may name them.
-    return held_out.reason_of_text(row.text) or held_out.reason_of_text(row.prompt)

@@ -13,6 +13,8 @@ from naturelm_audio.recorder_names import RECORDERS
 
 __all__ = ["metadata"]
 
+NAMED = 20  # recordings for each kind of doubt
+
 
 @click.command()
 @click.argument("recordings", nargs=-1, required=True)
@@ -47,7 +49,7 @@ def metadata(
     from naturelm_audio.metadata.listing import listing
     from naturelm_audio.recordings import find_recordings
 
-    notes = FieldNotes(recorder=recorder, time_zone=time_zone, table=table)
+    notes = FieldNotes(recorder=recorder, time_zone=time_zone, table=table, named=NAMED)
     found = find_recordings(recordings)
     notes.check(found)
     if output_path is not None and output_path.exists() and not overwrite:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 
 import field_wavs
@@ -55,6 +56,33 @@ def test_rows_and_log_tell_of_doubts_once_for_each_kind(tmp_path, caplog):
         "S_20240501_040000.wav: time zone unknown: give --time-zone",
         "3 recordings: time zone unknown",
     ]
+
+
+def test_more_recordings_with_a_doubt_are_named_on_request(tmp_path, caplog):
+    notes = FieldNotes(now=NOW, named=2)
+    for day in (1, 2, 3):
+        one = recording(tmp_path, f"S_1970010{day}_040000.wav")
+        notes.of(one)
+    notes.close()
+    said = [record.getMessage() for record in caplog.records]
+    assert ["time zone unknown" in one for one in said] == [True, False, False, True, False]
+    assert [one.partition(":")[0] for one in said] == [
+        "S_19700101_040000.wav", "S_19700101_040000.wav", "S_19700102_040000.wav",
+        "3 recordings", "3 recordings",
+    ]  # fmt: skip
+
+
+def test_a_row_that_is_completed_again_has_each_doubt_once(tmp_path):
+    one = recording(tmp_path, "S_19700101_040000.wav")
+    first = FieldNotes(now=NOW).described(row(one.name), one)
+    assert len(first.warnings) == 2
+    notes = FieldNotes(now=NOW, time_zone="UTC")
+    assert notes.described(first, one).warnings[0] == "time zone unknown", "its own time stays"
+    again = notes.described(dataclasses.replace(first, start_time=None, end_time=None), one)
+    assert again.start_time == "1970-01-01T04:00:00+00:00"
+    assert [warning.partition(":")[0] for warning in again.warnings].count("clock looks wrong") >= 1
+    assert "time zone unknown" not in again.warnings
+    assert len(notes.described(again, one).warnings) == len(again.warnings)
 
 
 def test_a_clock_that_goes_backwards_is_in_the_rows(tmp_path):

@@ -31,6 +31,7 @@ class FieldNotes:
         time_zone: of times without one: an IANA name or a fixed offset.
         table: the user's own CSV, see :func:`read_known_table`.
         now: the present, for the check of clocks.
+        named: so many recordings are named for each kind of doubt, the others counted.
 
     ``settings`` are JSON values that tell two runs apart: the table by its content, None if nothing is given.
 
@@ -45,11 +46,13 @@ class FieldNotes:
         time_zone: str | None = None,
         table: Path | None = None,
         now: datetime | None = None,
+        named: int = 1,
     ) -> None:
         self._recorder = recorder
         self._zone: tzinfo | None = parse_zone(time_zone) if time_zone else None
         self._table = read_known_table(table, zone=self._zone) if table else KnownTable({})
         self._now = now
+        self._named = named
         self._sequence = SequenceCheck()
         self._current: tuple[str, RecordingMetadata] | None = None
         self._doubts: Counter[str] = Counter()
@@ -93,23 +96,33 @@ class FieldNotes:
         return self._current[1]
 
     def described(self, answer: Answer, recording: Recording) -> Answer:
-        """Return a row with what is known of its recording; what the row has already stays."""
+        """Return a row with what is known of its recording; what the row has already stays.
+
+        Doubts are in it once. That a zone is unknown is taken back where a time is new.
+        """
         values = self.of(recording).row_values(answer.start_seconds, answer.end_seconds)
-        warnings = (*(answer.warnings or ()), *values.pop("warnings", ()))
+        found = values.pop("warnings", ())
         new = {name: value for name, value in values.items() if getattr(answer, name) is None}
-        return dataclasses.replace(answer, **new, warnings=warnings or None)
+        before = answer.warnings or ()
+        if "start_time" in new:
+            before = tuple(warning for warning in before if warning != ZONE_UNKNOWN)
+        return dataclasses.replace(answer, **new, warnings=tuple(dict.fromkeys((*before, *found))) or None)
 
     def close(self) -> None:
-        """Say how many recordings had each kind of doubt, where it was more than one."""
+        """Say how many recordings had each kind of doubt, where not all were named."""
         for kind, count in self._doubts.items():
-            if count > 1:
+            if count > self._limit(kind):
                 logger.warning("%d recordings: %s", count, kind)
 
     def _say(self, name: str, warnings: Iterable[str]) -> None:
-        """Log the first doubt of each kind in full."""
+        """Log the first doubts of each kind in full."""
         for warning in warnings:
             kind = warning.partition(":")[0]
             self._doubts[kind] += 1
-            if self._doubts[kind] == 1:
+            if self._doubts[kind] <= self._limit(kind):
                 advice = ": give --time-zone" if kind == ZONE_UNKNOWN else ""
                 logger.warning("%s: %s%s", name, warning, advice)
+
+    def _limit(self, kind: str) -> int:
+        """How many are named: of an unknown zone one, for it is the same for all."""
+        return 1 if kind == ZONE_UNKNOWN else self._named

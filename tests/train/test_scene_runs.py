@@ -70,6 +70,19 @@ def test_stages_of_one_file_follow_each_other(whole):
     assert Path(record["recipe"]["init"]["model"]) == folder / "stage1" / "checkpoint-3"
 
 
+@pytest.mark.parametrize("name", ["tiny.yml", "tiny_minutes.yml"])
+def test_T1_the_bundled_models_recipes_run_two_steps_of_each_stage(toy_manifest, tmp_path, name):
+    changes = [
+        f"scenes.manifest={toy_manifest}", "scenes.teacher=null", "scenes.synthetic_per_kind=1",
+        "init.encoder.encoder_layers=1", "init.text.num_hidden_layers=1", "optimiser.steps=2",
+        "optimiser.batch_size=4", "optimiser.rows_at_once=4", "optimiser.warmup_steps=1",
+    ]  # fmt: skip
+    stages = read_recipes(ROOT / "configs" / name, changes)
+    finished = train_stages(stages, tmp_path / "run")
+    assert finished.last == tmp_path / "run" / f"stage{len(stages)}" / "checkpoint-2"
+    assert load_model(finished.model).config.padded_lengths_seconds == (5.0, 10.0)
+
+
 def test_a_stage_can_start_from_the_mean_of_earlier_ones(toy_plan, tmp_path):
     folder = tmp_path / "run"
     third = toy_plan["stages"][1] | {"name": "polish", "init": {"mean_of_stages": [1, 2, 2]}}

@@ -133,6 +133,17 @@ def test_the_next_stage_goes_on_from_weights_and_heads(whole, toy_config):
             assert torch.equal(state[name], tensor), name
 
 
+def test_a_run_in_stages_may_be_moved(whole, toy_config, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "moved")
+    shutil.rmtree(tmp_path / "moved" / "stage2" / "model")
+    finished = train_stages(read_recipes(toy_config), tmp_path / "moved")
+    assert finished.model == tmp_path / "moved" / "stage2" / "model"
+    assert same(finished.model / "model.safetensors", whole[1].model / "model.safetensors")
+    recipe = read_recipes(toy_config, [f"init={{model: {tmp_path / 'other' / 'checkpoint-3'}}}"])[1]
+    with pytest.raises(OptionsError, match=r"init\.model was"):
+        prepare(recipe, tmp_path / "moved" / "stage2")
+
+
 def test_the_language_model_rests_without_questions(whole):
     folder, _ = whole
     first = load_file(folder / "stage1" / "checkpoint-3" / "model.safetensors")

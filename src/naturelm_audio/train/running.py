@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -285,6 +286,7 @@ def _check_same_run(recipe: Recipe, folder: Path) -> None:
         if key not in FREE_KEYS
         and not key.startswith(FREE_SECTION)
         and not (key not in known and values[1] == usual.get(key))  # a key younger than the run
+        and not (key == "init.model" and _same_stage(*values, folder))
     }
     if changed:
         listed = "; ".join(f"{key} was {old!r}, now {new!r}" for key, (old, new) in list(changed.items())[:5])
@@ -292,6 +294,14 @@ def _check_same_run(recipe: Recipe, folder: Path) -> None:
     for path, known in record["files"].items():
         if file_hash(path) != known:
             raise OptionsError(f"{folder}: {path} has changed since this run began; name another folder")
+
+
+def _same_stage(old: object, new: object, folder: Path) -> bool:
+    """Return whether two paths are of one stage of this run, which was moved or is named in another way."""
+    if not isinstance(old, str) or not isinstance(new, str):
+        return False
+    inside = os.path.relpath(new, folder.parent)
+    return not inside.startswith("..") and Path(old).parts[-len(Path(inside).parts) :] == Path(inside).parts
 
 
 def _require_loggers(options: RunOptions) -> None:

@@ -175,14 +175,15 @@ def test_batlogger_counts_recordings_and_has_the_time_beside_them(tmp_path):
     assert start_of(path, time_zone="+02:00") == ("batlogger", "2024-05-01T22:10:09+02:00")
 
 
-def test_flac_with_guano_keys_in_its_tags(tmp_path):
-    path = tmp_path / "sound.flac"
+@pytest.mark.parametrize(("name", "known"), [("sound.flac", (48_000, 1.0)), ("sound.ogg", (None, None))])
+def test_recordings_with_a_sentence_in_their_tags(tmp_path, name, known):
+    path = tmp_path / name
     with soundfile.SoundFile(path, "w", 48_000, 1) as file:
         file.comment = field_wavs.COMMENT_PLUS_TWO
         file.write(np.zeros(48_000, np.float32))
     found = read(path)
     assert (found.time_source, iso_time(found.start)) == ("audiomoth", "2024-05-01T04:00:00+02:00")
-    assert (found.sample_rate_hz, found.duration_seconds) == (48_000, 1.0)
+    assert (found.sample_rate_hz, found.duration_seconds) == known
 
 
 @pytest.mark.parametrize(

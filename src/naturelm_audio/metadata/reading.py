@@ -193,12 +193,17 @@ def _of_mp3(file: BinaryIO) -> _Raw:
     return _Raw(tuple(_of_tags(tags.read_id3(file))))
 
 
+def _of_ogg(file: BinaryIO) -> _Raw:
+    return _Raw(tuple(_of_tags(tags.read_ogg(file))))
+
+
 READERS: dict[bytes, Callable[[BinaryIO], _Raw]] = {
     b"RIFF": _of_wav,
     b"RF64": _of_wav,
     b"BW64": _of_wav,
     b"fLaC": _of_flac,
     b"ID3": _of_mp3,
+    b"OggS": _of_ogg,
 }
 GUANO_KEYS = ("Timestamp", "Loc Position", "Make", "Model", "Serial", "TE", "Samplerate", "Loc Elevation")
 

@@ -1,4 +1,4 @@
-"""Tags of FLAC (Vorbis comments) and of ID3 -> name and text. Bounded like the chunks of WAV files."""
+"""Tags of FLAC and OGG (Vorbis comments) and of ID3 -> name and text. Bounded like the chunks of WAV."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import BinaryIO
 
 from naturelm_audio.metadata.chunks import MOST_BYTES
 
-__all__ = ["parse_id3", "read_flac", "read_id3"]
+__all__ = ["parse_id3", "read_flac", "read_id3", "read_ogg"]
 
 MOST_TAGS = 4096
 STREAM_INFO, VORBIS_COMMENT = 0, 4
+OGG_COMMENTS = (b"\x03vorbis", b"OpusTags")  # how their packet begins
 TEXT_FRAMES = {b"COMM": "comment", b"TPE1": "artist", b"TSSE": "encoder"}
 
 
@@ -43,6 +44,27 @@ def read_flac(file: BinaryIO) -> tuple[dict[str, str], int | None, float | None]
         if header[0] & 0x80:
             break
     return tags, rate_hz, seconds
+
+
+def read_ogg(file: BinaryIO) -> dict[str, str]:
+    """Return the comments of Vorbis or Opus in OGG, which are the second packet; none in other streams.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    packets, whole, left = [b""], 0, MOST_BYTES
+    while whole < 2 and left > 0:
+        header = file.read(27)
+        if len(header) < 27 or header[:4] != b"OggS":
+            break
+        for size in file.read(header[26]):  # segments; one of less than 255 bytes ends its packet
+            packets[-1] += file.read(size)
+            left -= size
+            if size < 255:
+                whole += 1
+                packets.append(b"")
+    start = next((one for one in OGG_COMMENTS if len(packets) > 1 and packets[1].startswith(one)), None)
+    return {} if start is None else dict(_vorbis(packets[1][len(start) :]))
 
 
 def _vorbis(data: bytes) -> Iterator[tuple[str, str]]:

@@ -184,13 +184,13 @@ def test_a_limit_makes_a_partial_result(zoo, predictions, tmp_path):
     [
         (("--data-path", "none"), "there is no such folder or file. Nothing is downloaded"),
         (("--data-path", "x", "--output-path", "p.json"), r"name a file that ends in \.jsonl"),
-        (("--data-path", "x", "--limit", "0"), "--limit must be at least 1, not 0"),
-        (("--data-path", "x", "--batch-size", "0"), "--batch-size must be at least 1"),
+        (("--data-path", "x", "--limit", "0"), "--limit must be a whole number of at least 1, found 0"),
+        (("--data-path", "x", "--batch-size", "0"), "--batch-size must be a whole number of at least 1"),
         (("--data-path", "x", "--num-beams", "0"), "--num-beams must be a whole number"),
         (("--data-path", "x", "--resume", "--overwrite"), "exclude each other"),
         (("--data-path", "x", "--predict-url", "u", "--rank-labels"), "--rank-labels needs the model itself"),
         (("--data-path", "x", "--predict-url", "u", "--model", "m"), "--model has no effect beside"),
-        (("--data-path", "x", "--timeout-seconds", "-1"), "--timeout-seconds must be above 0"),
+        (("--data-path", "x", "--timeout-seconds", "-1"), "--timeout-seconds must be a finite number above 0"),
         (("--data-path", "x", "--cfg-path", "none.yml"), "no such configuration file"),
     ],
 )

@@ -134,7 +134,7 @@ class TestRun:
             journal.confirm("model", {"name": "toy", "weights": "abc"})
             journal.note(device="cpu")
             list(steps(journal, recordings))
-        content = json.loads(journal.run_path.read_text())
+        content = json.loads(journal.run_file.path.read_text())
         assert content["settings"] == {**SETTINGS, "model": {"name": "toy", "weights": "abc"}}
         assert (content["command"], content["device"], content["status"]) == (["naturelm"], "cpu", "finished")
         assert content["inputs"][0] == {"path": "site/a.wav", "size": 50}
@@ -160,7 +160,7 @@ class TestRun:
         with pytest.raises(error), journal:  # noqa: PT012  (the journal's block is the case)
             next(steps(journal, recordings))
             raise error("x")
-        assert json.loads(journal.run_path.read_text())["status"] == status
+        assert json.loads(journal.run_file.path.read_text())["status"] == status
 
     def test_nothing_else_is_left_in_the_folder(self, output: Path, recordings: list[Recording]):
         run(output, recordings)
@@ -191,7 +191,7 @@ class TestResume:
         for _ in steps(journal, recordings[:2]):
             moments.append((output.read_bytes(), journal.state_path.read_bytes()))
         journal.close("stopped")
-        run_file = journal.run_path.read_bytes()
+        run_file = journal.run_file.path.read_bytes()
         for (rows, state), (next_rows, next_state) in itertools.pairwise(moments):
             # The line "begun" is written before the first row of a recording.
             torn_state = [(rows, next_state[:end]) for end in range(len(state), len(next_state) + 1, 4)]
@@ -199,7 +199,7 @@ class TestResume:
             for left_rows, left_state in torn_state + torn_rows:
                 output.write_bytes(left_rows)
                 journal.state_path.write_bytes(left_state)
-                journal.run_path.write_bytes(run_file)
+                journal.run_file.path.write_bytes(run_file)
                 resumed = run(output, recordings, "resume")
                 assert without_run_id(output) == whole
                 assert resumed.run_id == journal.run_id
@@ -336,13 +336,13 @@ class TestResumeRefused:
         assert len(list(read_answers(output))) == 11
 
     def test_rows_without_a_run_file(self, output: Path, recordings: list[Recording]):
-        run(output, recordings).run_path.unlink()
+        run(output, recordings).run_file.path.unlink()
         with pytest.raises(OutputError, match=r"can't be resumed without out\.jsonl\.run\.json"):
             run(output, recordings, "resume")
 
     @pytest.mark.parametrize("content", ["{", "[]", "{}"])
     def test_a_damaged_run_file(self, output: Path, recordings: list[Recording], content: str):
-        run(output, recordings).run_path.write_text(content)
+        run(output, recordings).run_file.path.write_text(content)
         with pytest.raises(OutputError, match=r"out\.jsonl\.run\.json"):
             run(output, recordings, "resume")
 
@@ -386,8 +386,8 @@ class TestOverwrite:
     ):
         """The moments of `_begin`: the run file is replaced, the rows are cut, the journal is cut."""
         journal = run(output, recordings)
-        state = json.loads(journal.run_path.read_text()) | {"run_id": "new", "status": "starting"}
-        journal.run_path.write_text(json.dumps(state))
+        state = json.loads(journal.run_file.path.read_text()) | {"run_id": "new", "status": "starting"}
+        journal.run_file.path.write_text(json.dumps(state))
         if moment in ("rows", "state"):
             output.write_bytes(b"")
         if moment == "state":

@@ -6,7 +6,7 @@ import pytest
 
 from naturelm_audio.errors import OutputError
 from naturelm_audio.files import LineFile
-from naturelm_audio.run_files import RunFile, check_place
+from naturelm_audio.run_files import ResumableFile, RunFile, check_place
 
 
 def rows_of(path, text=""):
@@ -65,3 +65,65 @@ def test_places(tmp_path):
         check_place(tmp_path)
     with pytest.raises(OutputError, match="there is no folder"):
         check_place(tmp_path / "none" / "rows.jsonl")
+
+
+class Lines(ResumableFile):
+    """Rows that are numbers."""
+
+    def __init__(self, output):
+        super().__init__(output)
+        self.numbers = []
+
+    def _take_up(self):
+        self.numbers = [int(line) for line in self.output.read_text().split()]
+
+    def _came_to_nothing(self):
+        return not self.numbers
+
+    def _ended(self):
+        return {"counts": len(self.numbers)}
+
+    def append(self, number):
+        self._rows.append(str(number))
+        self.numbers.append(number)
+
+
+def opened(path, mode="new"):
+    return Lines.open(path, mode=mode, settings={"a": 1})
+
+
+def stored(path):
+    return json.loads((path.parent / f"{path.name}.run.json").read_text())
+
+
+def test_rows_are_taken_up_where_they_end(tmp_path):
+    path = tmp_path / "rows"
+    with opened(path) as lines:
+        assert stored(path)["status"] == "running"
+        lines.append(1)
+    assert (stored(path)["status"], stored(path)["counts"]) == ("finished", 1)
+    with path.open("a") as file:
+        file.write("torn")
+    lines = opened(path, "resume")
+    assert (lines.numbers, lines.resumed) == ([1], True)
+    with pytest.raises(KeyboardInterrupt), lines:
+        raise KeyboardInterrupt
+    assert (stored(path)["status"], len(stored(path)["resumed"])) == ("interrupted", 1)
+    assert path.read_text() == "1\n"
+
+
+def test_a_run_that_came_to_nothing_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), opened(tmp_path / "rows"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_can_not_be_taken_up_are_let_go(tmp_path):
+    path = tmp_path / "rows"
+    with opened(path) as lines:
+        lines.append(1)
+    path.write_text("one\n")
+    with pytest.raises(ValueError, match="one"):
+        opened(path, "resume")
+    with opened(path, "overwrite") as lines:  # not locked any more
+        assert lines.numbers == []

@@ -11,18 +11,16 @@ belong to the recording that was being answered. Knows nothing of models or audi
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar
 
 from naturelm_audio.errors import OutputError
 from naturelm_audio.files import LineFile, clear_errors
 from naturelm_audio.records import Answer, dump_json
-from naturelm_audio.run_files import START_AGAIN, OutputMode, RunFile, check_place, now
+from naturelm_audio.run_files import START_AGAIN, ResumableFile
 
 __all__ = ["Journal", "RecordingState", "Source", "read_answers", "read_states"]
 
@@ -87,59 +85,22 @@ class RecordingState:
         return cls(**{name: value for name, value in row.items() if name in cls.__dataclass_fields__})
 
 
-class Journal:
+class Journal(ResumableFile):
     """The output of one run: rows are appended as they come, finished recordings are remembered.
 
     Made by :meth:`open`. A context manager, which notes in the run file how the run ended.
+
+    Args:
+        output: the file of rows; its folder must exist.
     """
 
-    def __init__(self, output: Path, rows: LineFile) -> None:
-        """Keep the locked file of rows; :meth:`open` does the rest."""
-        self.output = output
+    def __init__(self, output: Path) -> None:
+        super().__init__(output)
         self.state_path = output.with_name(f"{output.name}.state.jsonl")
-        self.run_file = RunFile(output)
-        self.run_path = self.run_file.path
-        self.resumed = False
         self.rows_on_file: dict[str, int] = {}
-        self._rows = rows
         self._state: LineFile | None = None
         self._states: dict[str, RecordingState] = {}
         self._with_error: set[str] = set()
-
-    @classmethod
-    def open(
-        cls,
-        output: str | Path,
-        *,
-        mode: OutputMode,
-        settings: Mapping[str, Any],
-        about: Mapping[str, Any] | None = None,
-    ) -> Journal:
-        """Return the journal of a new or resumed run, locked and ready for rows.
-
-        Args:
-            output: the file of rows; its folder must exist.
-            mode: ``new`` refuses a file with content, ``resume`` continues it, ``overwrite`` begins it again.
-            settings: JSON values that decide the rows; a resumed run must have equal ones.
-            about: more for the run file, such as the command line; not compared.
-
-        Raises:
-            OutputError: the file exists, can't be written, is in use, or has rows of other settings.
-        """
-        path = Path(output)
-        check_place(path)
-        journal = cls(path, LineFile(path))
-        try:
-            journal._rows.lock()
-            stored = journal.run_file.stored(journal._rows, mode)
-            if stored is None:
-                journal._begin(settings, about or {})
-            else:
-                journal._resume(stored, settings)
-        except BaseException:
-            journal._close_files()
-            raise
-        return journal
 
     @property
     def run_id(self) -> str:
@@ -225,55 +186,34 @@ class Journal:
             self._with_error.add(recording.name)
         self._set_finished(recording.name, windows=windows, stat=_stat(recording.path), **facts)
 
-    def close(self, status: str) -> None:
-        """Write times and counts into the run file and let the files go; a full disk is no error here."""
-        counts = {
-            "recordings": len(self.run_file.content.get("inputs", [])),
-            "finished": sum(state.finished for state in self._states.values()),
-            "failed": len(self.failed),
-            "rows": self.row_count,
-        }
-        with contextlib.suppress(OutputError):
-            self.note(status=status, ended=now(), counts=counts)
-        self._close_files()
-
-    def __enter__(self) -> Journal:
-        """Return the journal itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close with the status that says how the block ended; a new run that made no row leaves no files."""
-        if error is None:
-            self.close("finished")
-            return
-        self.close("interrupted" if isinstance(error, KeyboardInterrupt) else "stopped")
-        if not self.resumed and not self._states:
-            for path in (self.state_path, self.run_path, self.output):
-                with contextlib.suppress(OSError):
-                    path.unlink()
-
-    def _begin(self, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Empty the files for a new run; a process that dies in here leaves "starting", to be begun again."""
-        self.run_file.begin(settings, about)
-        self._rows.truncate(0)
+    def _begin(self) -> None:
         self._state = LineFile(self.state_path)
         self._state.truncate(0)
-        self.note(status="running")
 
-    def _resume(self, stored: dict[str, Any], settings: Mapping[str, Any]) -> None:
-        """Take up a run: compare settings, remove torn lines, count what is on file."""
-        self.run_file.go_on(stored, settings)
+    def _take_up(self) -> None:
+        """Remove a torn line of the journal too, and count what is on file."""
         self._state = LineFile(self.state_path)
-        self._rows.remove_torn_line()
         self._state.remove_torn_line()
         self._states = read_states(self.state_path)
         for answer in read_answers(self.output):
             self._count(answer)
         self._settle()
-        self.resumed = True
-        self.note(status="running", resumed=[*stored.get("resumed", []), now()])
+
+    def _came_to_nothing(self) -> bool:
+        return not self._states
+
+    def _ended(self) -> dict[str, Any]:
+        return {
+            "counts": {
+                "recordings": len(self.run_file.content.get("inputs", [])),
+                "finished": sum(state.finished for state in self._states.values()),
+                "failed": len(self.failed),
+                "rows": self.row_count,
+            }
+        }
+
+    def _files(self) -> tuple[Path, ...]:
+        return (self.state_path, *super()._files())
 
     def _settle(self) -> None:
         """Check what the journal vouches for; a recording with another's rows behind its own is finished."""
@@ -330,8 +270,8 @@ class Journal:
             self._state.append(state.to_json())
         self._states[state.path] = state
 
-    def _close_files(self) -> None:
-        self._rows.close()
+    def _let_go(self) -> None:
+        super()._let_go()
         if self._state is not None:
             self._state.close()
 

@@ -72,7 +72,7 @@ class Ranking:
     def to_mapping(self) -> dict[str, Any]:
         """Return JSON values."""
         above = {} if self.f1_above_none is None else {"F1_above_None": self.f1_above_none}
-        found = {
+        found: dict[str, Any] = {
             "n": self.rows,
             "labels": self.labels,
             **self.top,

@@ -1,5 +1,6 @@
-"""The run file of an output: who made its rows, with which settings; it decides whether a run can go on.
+"""Outputs that can be resumed: a locked file of rows, and its run file, which says who made them and how.
 
+    <output>              whole lines, appended
     <output>.run.json     settings, model, inputs, times and counts; replaced as a whole
 
 Knows nothing of what the rows are.
@@ -7,20 +8,30 @@ Knows nothing of what the rows are.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Self
 
 from naturelm_audio.errors import OutputError
 from naturelm_audio.files import LineFile, write_atomically
+from naturelm_audio.options import OutputMode
 from naturelm_audio.records import dump_json
 
-__all__ = ["START_AGAIN", "OutputMode", "RunFile", "check_place", "compare_settings", "now"]
+__all__ = [
+    "START_AGAIN",
+    "OutputMode",
+    "ResumableFile",
+    "RunFile",
+    "check_place",
+    "compare_settings",
+    "now",
+]
 
-OutputMode = Literal["new", "resume", "overwrite"]
 START_AGAIN = "or start again with --overwrite"
 
 
@@ -99,6 +110,113 @@ class RunFile:
         """Put JSON values into the file that are worth knowing and not compared, such as the device."""
         self.content |= values
         write_atomically(self.path, json.dumps(self.content, indent=2, allow_nan=False) + "\n")
+
+
+class ResumableFile:
+    """The rows of one run: begun or taken up by :meth:`open`, then a context manager.
+
+    It notes in the run file how the run ended, and a new run that made nothing leaves no files. Subclasses
+    say what is in the rows. A process that dies while it begins leaves "starting", to be begun again.
+
+    Args:
+        output: the file of rows; its folder must exist.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.run_file = RunFile(output)
+        self.resumed = False
+        self._rows = LineFile(output)
+
+    @classmethod
+    def open(
+        cls,
+        output: str | Path,
+        *,
+        mode: OutputMode,
+        settings: Mapping[str, Any],
+        about: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return the output of a new or resumed run, locked and ready for rows.
+
+        Args:
+            output: the file of rows; its folder must exist.
+            mode: ``new`` refuses a file with content, ``resume`` continues it, ``overwrite`` begins it again.
+            settings: JSON values that decide the rows; a resumed run must have equal ones.
+            about: more for the run file, such as the command line; not compared.
+
+        Raises:
+            OutputError: the file exists, can't be written, is in use, or has rows of other settings.
+        """
+        check_place(Path(output))
+        return cls(Path(output))._start(mode, settings, about or {})
+
+    def _start(self, mode: OutputMode, settings: Mapping[str, Any], about: Mapping[str, Any]) -> Self:
+        try:
+            self._rows.lock()
+            stored = self.run_file.stored(self._rows, mode)
+            if stored is None:
+                self.run_file.begin(settings, about)
+                self._rows.truncate(0)
+                self._begin()
+                self.run_file.note(status="running")
+            else:
+                self.run_file.go_on(stored, settings)
+                self._rows.remove_torn_line()
+                self._take_up()
+                self.resumed = True
+                self.run_file.note(status="running", resumed=[*stored.get("resumed", []), now()])
+        except BaseException:
+            self._let_go()
+            raise
+        return self
+
+    def _begin(self) -> None:
+        """Empty whatever lies beside the rows, which are empty by now."""
+
+    def _take_up(self) -> None:
+        """Read the rows on file, whose last line is whole by now."""
+        raise NotImplementedError
+
+    def _came_to_nothing(self) -> bool:
+        """Whether this run has made nothing that is worth keeping."""
+        raise NotImplementedError
+
+    def _ended(self) -> dict[str, Any]:
+        """What the run file says at the end besides status and time."""
+        raise NotImplementedError
+
+    def _files(self) -> tuple[Path, ...]:
+        """All files of the run."""
+        return (self.run_file.path, self.output)
+
+    def _let_go(self) -> None:
+        """Close the files, and with them the lock."""
+        self._rows.close()
+
+    def close(self, status: str) -> None:
+        """Write times and counts into the run file and let the files go; a full disk is no error here."""
+        with contextlib.suppress(OutputError):
+            self._rows.sync()
+            self.run_file.note(status=status, ended=now(), **self._ended())
+        self._let_go()
+
+    def __enter__(self) -> Self:
+        """Return the output itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close with the status that says how the block ended."""
+        if error is None:
+            self.close("finished")
+            return
+        self.close("interrupted" if isinstance(error, KeyboardInterrupt) else "stopped")
+        if not self.resumed and self._came_to_nothing():
+            for path in self._files():
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def check_place(path: Path) -> None:

@@ -165,8 +165,8 @@ def test_a_table_of_failures_alone_is_a_table(tmp_path, tower):
         ({"audio_paths": ()}, "--audio-path is missing"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"stored_dtype": "int8"}, "--store must be one of float32, float16"),
-        ({"speed_factor": 0.0}, "--speed-factor must be above 0"),
-        ({"channel": 0}, "--channel must be 1 or more"),
+        ({"speed_factor": 0.0}, "--speed-factor must be a finite number above 0"),
+        ({"channel": 0}, "--channel must be a whole number of at least 1"),
         ({"resampler": "fast"}, "fast"),
     ],
 )

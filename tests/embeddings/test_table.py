@@ -17,6 +17,7 @@ from naturelm_audio.embeddings.parts import EmbeddedSpan, HeardRecording, Part
 from naturelm_audio.embeddings.table import EmbeddingTable
 from naturelm_audio.embeddings.writer import TableWriter
 from naturelm_audio.errors import MissingExtraError, OutputError
+from naturelm_audio.files import LineFile
 from naturelm_audio.recordings import Recording
 
 WIDTH = 4
@@ -146,7 +147,7 @@ def test_a_killed_run_goes_on_without_a_row_lost_or_twice(tmp_path_factory, die_
             return call
 
         with pytest.MonkeyPatch.context() as dying:
-            for target, name in ((TableWriter, "add"), (TableWriter, "_take"), (writer.LineFile, "append")):
+            for target, name in ((TableWriter, "add"), (TableWriter, "_take"), (LineFile, "append")):
                 dying.setattr(target, name, dies(getattr(target, name)))
             table = open_writer(tmp_path / "t")
             try:
@@ -154,7 +155,7 @@ def test_a_killed_run_goes_on_without_a_row_lost_or_twice(tmp_path_factory, die_
                 table.flush()
             except DiedError:
                 pass
-            table._journal.close()
+            table._rows.close()
         (tmp_path / "t" / "part-00099.npy").write_bytes(b"written, but its line never came")
         with open_writer(tmp_path / "t", "resume") as table:
             fill(table, table.remaining(recordings))
@@ -289,3 +290,16 @@ def test_lines_of_the_journal_come_back():
     assert Part.from_json(part.to_json()) == part
     with pytest.raises(ValueError, match="unknown content"):
         Part.from_json('{"part": null, "rows": 0, "recordings": [{"colour": 1}]}')
+
+
+def test_a_disk_that_is_full_at_the_end_is_no_finished_run(tmp_path, monkeypatch):
+    table = open_writer(tmp_path / "t")
+    one = recording(tmp_path, "a.wav")
+
+    def full(self):
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(TableWriter, "flush", full)
+    with pytest.raises(OutputError, match="the disk is full"), table:
+        table.add(one, *rows_of("a.wav", 1))
+    assert not (tmp_path / "t").exists()  # nothing was written

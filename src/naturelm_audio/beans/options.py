@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from naturelm_audio.errors import OptionsError
-from naturelm_audio.options import DTYPES, RESAMPLERS, GenerateOptions
+from naturelm_audio.options import GenerateOptions, RunOptions
+from naturelm_audio.options.checks import one_of, real, whole
 
 __all__ = ["BeansOptions"]
 
@@ -18,7 +19,7 @@ SUFFIX = ".jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BeansOptions:
+class BeansOptions(RunOptions):
     """Options of a run.
 
     ``components`` are names, none are all; ``limit`` is rows of each. ``workers`` prepare clips, or are calls
@@ -31,18 +32,12 @@ class BeansOptions:
 
     data: str
     output_path: Path = DEFAULT_OUTPUT
-    model: str | None = None
     llama_path: str | None = None
     model_arguments: Mapping[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int | None = None
     workers: int = 2
     components: tuple[str, ...] = ()
     limit: int | None = None
     benchmark: Path | None = None
-    resume: bool = False
-    overwrite: bool = False
     mode: Literal["official", "strict"] = "strict"
     spice: bool = True
     # The published numbers were made with it, and a benchmark is for comparing.
@@ -54,24 +49,12 @@ class BeansOptions:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for value, flag in (
-            (self.batch_size, "--batch-size"),
-            (self.workers, "--num-workers"),
-            (self.limit, "--limit"),
-        ):
-            if value is not None and value < 1:
-                raise OptionsError(f"{flag} must be at least 1, not {value}")
-        for text, choices, flag in (
-            (self.dtype, DTYPES, "--dtype"),
-            (self.resampler, RESAMPLERS, "--resampler"),
-            (self.mode, ("official", "strict"), "--mode"),
-        ):
-            if text not in choices:
-                raise OptionsError(f"{flag} must be one of {', '.join(choices)}, not {text!r}")
-        if self.resume and self.overwrite:
-            raise OptionsError("--resume and --overwrite exclude each other: choose one")
-        if not 0 < self.timeout_seconds < float("inf"):
-            raise OptionsError(f"--timeout-seconds must be above 0, not {self.timeout_seconds}")
+        super().__post_init__()
+        whole(self.workers, "--num-workers", at_least=1)
+        if self.limit is not None:
+            whole(self.limit, "--limit", at_least=1)
+        one_of(self.mode, "--mode", ("official", "strict"))
+        real(self.timeout_seconds, "--timeout-seconds", above=0.0)
         self._check_output()
         self._check_server()
 
@@ -90,11 +73,6 @@ class BeansOptions:
         if self.model is not None or self.generate.do_sample:
             name = "--model" if self.model is not None else "sampling"
             raise OptionsError(f"{name} has no effect beside --predict-url: leave it out")
-
-    @property
-    def output_mode(self) -> Literal["new", "resume", "overwrite"]:
-        """What to do with an output that exists."""
-        return "resume" if self.resume else "overwrite" if self.overwrite else "new"
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the rows, as JSON values: two runs with equal settings can share a file.

@@ -22,10 +22,10 @@ from naturelm_audio.embeddings.parts import EmbeddedSpan
 from naturelm_audio.embeddings.writer import TableWriter
 from naturelm_audio.errors import NatureLMError, OptionsError
 from naturelm_audio.listening import Clip, End, Hearing, Piece, chunks, read_ahead
-from naturelm_audio.options import RESAMPLERS
+from naturelm_audio.options import RunOptions
+from naturelm_audio.options.checks import one_of, real, whole
 from naturelm_audio.progress import Progress
 from naturelm_audio.resampling import require_resampler
-from naturelm_audio.run_files import OutputMode
 from naturelm_audio.runs import RunStoppedError, about_run, counted
 from naturelm_audio.windows import WindowPlan
 
@@ -39,7 +39,7 @@ HALF_LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedOptions:
+class EmbedOptions(RunOptions):
     """What ``naturelm embed`` does.
 
     Raises:
@@ -52,39 +52,22 @@ class EmbedOptions:
     pooling: str = POOLINGS[0]
     file_format: str = "numpy"
     stored_dtype: str = STORED_DTYPES[0]
-    model: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int | None = None
     window_length_seconds: float = 10.0
     hop_length_seconds: float | None = None
     allow_gaps: bool = False
     channel: int | None = None
     speed_factor: float = 1.0
-    resampler: str = RESAMPLERS[0]
-    resume: bool = False
-    overwrite: bool = False
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is read."""
+        super().__post_init__()
         if not self.audio_paths:
             raise OptionsError("--audio-path is missing: name a file, a folder or a pattern")
-        if self.resume and self.overwrite:
-            raise OptionsError("--resume and --overwrite exclude each other: choose one")
-        if self.stored_dtype not in STORED_DTYPES:
-            raise OptionsError(
-                f"--store must be one of {', '.join(STORED_DTYPES)}, not {self.stored_dtype!r}"
-            )
-        if not self.speed_factor > 0:
-            raise OptionsError(f"--speed-factor must be above 0, not {self.speed_factor}")
-        if self.channel is not None and self.channel < 1:
-            raise OptionsError(f"--channel must be 1 or more, not {self.channel}")
+        one_of(self.stored_dtype, "--store", STORED_DTYPES)
+        real(self.speed_factor, "--speed-factor", above=0.0)
+        if self.channel is not None:
+            whole(self.channel, "--channel", at_least=1)
         require_resampler(self.resampler)
-
-    @property
-    def output_mode(self) -> OutputMode:
-        """What to do with a table that exists."""
-        return "resume" if self.resume else "overwrite" if self.overwrite else "new"
 
     def plan(self, max_seconds: float = 10.0) -> WindowPlan:
         """Return the windows, for an encoder that hears so much at once.

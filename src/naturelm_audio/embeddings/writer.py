@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -29,8 +29,8 @@ from naturelm_audio.embeddings.parts import (
     require_pyarrow,
 )
 from naturelm_audio.errors import OutputError
-from naturelm_audio.files import LineFile, clear_errors
-from naturelm_audio.run_files import START_AGAIN, OutputMode, RunFile, check_place, now
+from naturelm_audio.files import clear_errors
+from naturelm_audio.run_files import START_AGAIN, OutputMode, ResumableFile, RunFile, check_place
 
 __all__ = ["TableWriter"]
 
@@ -50,18 +50,16 @@ class _Pending:
     vectors: FloatArray | None = None
 
 
-class TableWriter:
+class TableWriter(ResumableFile):
     """Takes the windows of one recording after the other. Made by :meth:`open`; a context manager."""
 
-    def __init__(self, folder: Path, journal: LineFile, file_format: str) -> None:
-        """Keep the locked journal; :meth:`open` does the rest."""
-        self.folder = folder
-        self.run_file = RunFile(journal.path)
-        self.resumed = False
+    def __init__(self, output: Path) -> None:
+        """Keep the journal of a table; :meth:`open` does the rest."""
+        super().__init__(output)
+        self.folder = output.parent
         self.states: dict[str, HeardRecording] = {}
         self.parts: list[Part] = []
-        self._journal = journal
-        self._write = WRITERS[file_format]
+        self._write = WRITERS["numpy"]
         self._pending: list[_Pending] = []
         self._bytes = 0
         self._started = self._since = time.monotonic()
@@ -69,29 +67,29 @@ class TableWriter:
     @classmethod
     def open(
         cls,
-        folder: str | Path,
+        output: str | Path,
         *,
         mode: OutputMode,
-        file_format: str = "numpy",
         settings: Mapping[str, Any],
         about: Mapping[str, Any] | None = None,
-    ) -> TableWriter:
+        file_format: str = "numpy",
+    ) -> Self:
         """Return the writer of a new or resumed table, locked.
 
         Args:
-            folder: made if it is not there; the one above it must exist.
+            output: the table's folder, made if it is not there; the one above it must exist.
             mode: ``new`` refuses a table with content, ``resume`` continues it, ``overwrite`` begins it
                 again.
-            file_format: one of FILE_FORMATS.
             settings: JSON values that decide the vectors; a resumed run must have equal ones.
             about: more for the run file; not compared.
+            file_format: one of FILE_FORMATS.
 
         Raises:
             OutputError: the table exists, can't be written, is in use, or has vectors of other settings; or
                 the folder has parts of something else.
             MissingExtraError: Parquet is asked for and pyarrow is not installed.
         """
-        folder = Path(folder)
+        folder = Path(output)
         if file_format == "parquet":
             require_pyarrow()
         if folder.exists() and not folder.is_dir():
@@ -101,15 +99,9 @@ class TableWriter:
         with clear_errors(folder):
             folder.mkdir(exist_ok=True)
         _refuse_foreign(folder)
-        writer = cls(folder, LineFile(folder / JOURNAL), file_format)
-        try:
-            writer._journal.lock()
-            stored = writer.run_file.stored(writer._journal, mode)
-            writer._begin({**settings, "file_format": file_format}, about or {}, stored)
-        except BaseException:
-            writer._journal.close()
-            raise
-        return writer
+        writer = cls(folder / JOURNAL)
+        writer._write = WRITERS[file_format]
+        return writer._start(mode, {**settings, "file_format": file_format}, about or {})
 
     @property
     def rows(self) -> int:
@@ -185,13 +177,9 @@ class TableWriter:
             self._write(self.folder / name, spans, vectors)
         states = {one.state.path: one.state for one in pending}
         part = Part(name, len(spans), tuple(states.values()))
-        self._journal.append(part.to_json())
-        self._journal.sync()
+        self._rows.append(part.to_json())
+        self._rows.sync()
         self.parts.append(part)
-
-    def __enter__(self) -> TableWriter:
-        """Return the writer itself."""
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -200,41 +188,37 @@ class TableWriter:
 
         A new run that came to nothing leaves no files.
         """
+        failure = error
         try:
             self.flush()
-        except OutputError:
+        except OutputError as unwritten:
+            failure = error or unwritten
             if error is None:
                 raise
         finally:
-            ended = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
-            counts = {"rows": sum(part.rows for part in self.parts), "recordings": len(self.states)}
-            with contextlib.suppress(OutputError):
-                status = "finished" if error is None else ended
-                self.run_file.note(status=status, ended=now(), counts=counts, failed=self.failed)
-            self._journal.close()
-            if error is not None and not self.resumed and not self.parts:
+            super().__exit__(kind, failure, trace)
+            if failure is not None and not self.resumed and self._came_to_nothing():
                 with contextlib.suppress(OSError):
-                    self._journal.path.unlink()
-                    self.run_file.path.unlink()
                     self.folder.rmdir()
 
-    def _begin(
-        self, settings: Mapping[str, Any], about: Mapping[str, Any], stored: dict[str, Any] | None
-    ) -> None:
-        if stored is None:
-            self.run_file.begin(settings, about)
-            self._journal.truncate(0)
-        else:
-            self.run_file.go_on(stored, settings)
-            self._journal.remove_torn_line()
-            self.parts = read_parts(self._journal.path)
-            self.states = {one.path: one for part in self.parts for one in part.recordings}
-            self.resumed = True
+    def _begin(self) -> None:
+        """Remove parts of a run that died before their line, or of an older one."""
         known = {part.name for part in self.parts}
-        for path in self.folder.glob("part-*"):  # of a run that died before their line, or of an older one
+        for path in self.folder.glob("part-*"):
             if path.name.split(".")[0] not in known:
                 path.unlink()
-        self.run_file.note(status="running")
+
+    def _take_up(self) -> None:
+        self.parts = read_parts(self.output)
+        self.states = {one.path: one for part in self.parts for one in part.recordings}
+        self._begin()
+
+    def _came_to_nothing(self) -> bool:
+        return not self.parts
+
+    def _ended(self) -> dict[str, Any]:
+        counts = {"rows": sum(part.rows for part in self.parts), "recordings": len(self.states)}
+        return {"counts": counts, "failed": self.failed}
 
     def _state(self, recording: Source) -> HeardRecording:
         return self.states.get(recording.name) or HeardRecording.of(recording)

@@ -11,6 +11,8 @@ from naturelm_audio.options.names import (
     DTYPES,
     OFFICIAL_MODEL,
     RESAMPLERS,
+    OutputMode,
+    RunOptions,
 )
 from naturelm_audio.options.run_config import RunConfig, find_config, parse_yaml, read_config
 
@@ -22,7 +24,9 @@ __all__ = [
     "RESAMPLERS",
     "GenerateOptions",
     "InferOptions",
+    "OutputMode",
     "RunConfig",
+    "RunOptions",
     "find_config",
     "parse_yaml",
     "read_config",

@@ -11,7 +11,7 @@ from typing import Any
 
 from naturelm_audio.errors import OptionsError
 
-__all__ = ["mapping", "real", "refuse_unknown", "typed", "whole"]
+__all__ = ["mapping", "one_of", "real", "refuse_unknown", "typed", "whole"]
 
 KINDS: dict[str, tuple[Any, str]] = {
     "int": (int, "a whole number"),
@@ -65,6 +65,16 @@ def typed(owner: type, name: str, value: Any, where: str) -> Any:
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind != "bool"):
         raise OptionsError(f"{where}: {name} must be {words}, found {value!r}")
     return float(value) if kind == "float" else value
+
+
+def one_of(value: Any, name: str, known: Iterable[str]) -> None:
+    """Do nothing if the value is one of those known.
+
+    Raises:
+        OptionsError: it is not.
+    """
+    if value not in known:
+        raise OptionsError(f"{name} must be one of {', '.join(known)}, found {value!r}")
 
 
 def whole(value: Any, name: str, *, at_least: int) -> None:

@@ -6,19 +6,19 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from naturelm_audio.errors import OptionsError
 from naturelm_audio.format_names import check_output, format_of_suffix, single_output
 from naturelm_audio.options.checks import real, whole
 from naturelm_audio.options.generation import GenerateOptions
-from naturelm_audio.options.names import DEFAULT_OUTPUT, DTYPES, RESAMPLERS
+from naturelm_audio.options.names import DEFAULT_OUTPUT, RunOptions
 
 __all__ = ["InferOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferOptions:
+class InferOptions(RunOptions):
     """Everything ``naturelm infer`` was asked to do, checked before any work is done.
 
     Raises:
@@ -33,44 +33,30 @@ class InferOptions:
     min_confidence: float | None = None
     calibration: Path | None = None
     output_path: Path = DEFAULT_OUTPUT
-    model: str | None = None
     llama_path: str | None = None
     model_arguments: Mapping[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int | None = None
     window_length_seconds: float = 10.0
     hop_length_seconds: float | None = None
     allow_gaps: bool = False
     channel: int | None = None
     speed_factor: float = 1.0
-    resampler: str = RESAMPLERS[0]
     formats: tuple[str, ...] | None = None
     dataset: Path | None = None
     recorder: str = "auto"
     time_zone: str | None = None
     metadata: Path | None = None
     nominal_end: bool = False
-    resume: bool = False
-    overwrite: bool = False
     generate: GenerateOptions = field(default_factory=GenerateOptions)
 
     def __post_init__(self) -> None:
         """Check every field."""
+        super().__post_init__()
         _check_inputs(self.audio_paths, self.queries, self.labels_path)
         self._check_ranking()
         _check_windows(self.window_length_seconds, self.hop_seconds, self.allow_gaps)
         real(self.speed_factor, "--speed-factor", above=0.0)
-        if self.batch_size is not None:
-            whole(self.batch_size, "--batch-size", at_least=1)
         if self.channel is not None:
             whole(self.channel, "--channel", at_least=1)
-        choices = {"--dtype": (self.dtype, DTYPES), "--resampler": (self.resampler, RESAMPLERS)}
-        for flag, (value, known) in choices.items():
-            if value not in known:
-                raise OptionsError(f"{flag} must be one of {', '.join(known)}, found {value!r}")
-        if self.resume and self.overwrite:
-            raise OptionsError("--resume and --overwrite exclude each other: choose one")
         check_output(self.output_path, self.output_formats, self.nominal_end, self.dataset)
 
     def _check_ranking(self) -> None:
@@ -103,11 +89,6 @@ class InferOptions:
         """The file of rows: the output itself, or one beside it from which a single other form is made."""
         single = single_output(self.output_path, self.output_formats)
         return self.output_path if single is None else single.with_name(f"{single.stem}.rows.jsonl")
-
-    @property
-    def output_mode(self) -> Literal["new", "resume", "overwrite"]:
-        """What to do with an output that exists."""
-        return "resume" if self.resume else "overwrite" if self.overwrite else "new"
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the rows, as JSON values: two runs with equal settings can share a file.

@@ -32,6 +32,7 @@ COLUMN_SECONDS = FRAME_HOP_SAMPLES / audio.SAMPLE_RATE_HZ
 """Of the finest tiles; each level above is twice as long."""
 HIGHEST_HZ = audio.SAMPLE_RATE_HZ / 2
 PROBES = 3  # in a column that is not heard whole
+COSTLY_PROBES = 2  # where each place has to be searched for, as in an MP3
 WHOLE_UP_TO_SECONDS = 0.16  # so that a tile decodes 41 s at most
 EDGE_SAMPLES = 48  # on both sides of a probe, where the resampler has nothing to look at
 RANGE_PROBES = 200
@@ -66,6 +67,7 @@ class Spectrogram:
         self.channel = channel
         self.speed_factor = speed_factor
         self._lock = threading.Lock()
+        self._range_lock = threading.Lock()
         self._source: Source | None = open_audio(self.path)
         self.rate_hz = self._source.info.sample_rate_hz
         # Model samples per frame of the file.
@@ -73,6 +75,7 @@ class Spectrogram:
             Fraction(speed_factor).limit_denominator(1_000_000) * self.rate_hz
         )
         self._range: Range | None = None
+        self._probes = PROBES if self._source.info.exact else COSTLY_PROBES
 
     def tile(self, level: int, index: int) -> FloatArray:
         """Return 256 columns (256, 128) of tile ``index``; NaN behind the end. See :meth:`columns`."""
@@ -93,14 +96,15 @@ class Spectrogram:
 
     def value_range(self, duration_seconds: float) -> Range:
         """Return what is darkest and brightest in pictures of this recording, from probes all over it."""
-        if self._range is None:
-            columns = self.columns(0.0, duration_seconds / RANGE_PROBES, RANGE_PROBES)
-            known = columns[~np.isnan(columns)]
-            if not known.size:
-                return (0.0, 1.0)
-            darkest, brightest = np.quantile(known, (DARKEST_SHARE, BRIGHTEST_SHARE))
-            self._range = float(darkest), max(float(brightest), float(darkest) + LEAST_RANGE)
-        return self._range
+        with self._range_lock:  # several tiles ask for it at first, and one look is enough
+            if self._range is None:
+                columns = self.columns(0.0, duration_seconds / RANGE_PROBES, RANGE_PROBES)
+                known = columns[~np.isnan(columns)]
+                if not known.size:
+                    return (0.0, 1.0)
+                darkest, brightest = np.quantile(known, (DARKEST_SHARE, BRIGHTEST_SHARE))
+                self._range = float(darkest), max(float(brightest), float(darkest) + LEAST_RANGE)
+            return self._range
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
@@ -128,11 +132,12 @@ class Spectrogram:
 
     def _probed(self, start_seconds: float, column_seconds: float, count: int) -> FloatArray:
         """Short probes of each column, the loudest of them in each band."""
+        probes = self._probes
         probe_frames = math.ceil((FRAME_LENGTH_SAMPLES + 2 * EDGE_SAMPLES) / self._ratio)
-        frames = np.zeros((count * PROBES, probe_frames), np.float32)
-        heard = np.zeros(count * PROBES, bool)
-        for number in range(count * PROBES):
-            at_seconds = start_seconds + (number + 0.5) * column_seconds / PROBES
+        frames = np.zeros((count * probes, probe_frames), np.float32)
+        heard = np.zeros(count * probes, bool)
+        for number in range(count * probes):
+            at_seconds = start_seconds + (number + 0.5) * column_seconds / probes
             probe = self._frames(int(at_seconds * self.rate_hz), probe_frames)
             if len(probe) < probe_frames:
                 break
@@ -142,10 +147,10 @@ class Spectrogram:
         # One run of the resampler for all; where two probes meet is not looked at.
         samples = self._model_samples(frames.reshape(-1))
         firsts = (np.arange(len(frames)) * float(probe_frames * self._ratio)).astype(int) + EDGE_SAMPLES
-        probes = samples[firsts[:, None] + np.arange(FRAME_LENGTH_SAMPLES)]
-        energies = fbank(torch.from_numpy(probes))[:, 0].numpy()
+        heard_samples = samples[firsts[:, None] + np.arange(FRAME_LENGTH_SAMPLES)]
+        energies = fbank(torch.from_numpy(heard_samples))[:, 0].numpy()
         energies[~heard] = -np.inf
-        loudest = energies.reshape(count, PROBES, MEL_BANDS).max(axis=1)
+        loudest = energies.reshape(count, probes, MEL_BANDS).max(axis=1)
         return np.where(np.isinf(loudest), np.nan, loudest).astype(np.float32)
 
     def _frames(self, first: int, count: int) -> FloatArray:

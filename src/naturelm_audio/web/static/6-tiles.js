@@ -31,16 +31,18 @@ naturelm.tiles = (session, upload, listening, changed) => {
     return Math.max(0, Math.min(20, Math.round(Math.log2(secondsPerPixel / FINEST))));
   }
 
-  /** Draw from start to end into a canvas; coarser tiles stand in for those on their way. */
+  /** Draw from start to end into a canvas; coarser tiles stand in for those on their way. Returns how many are. */
   function draw(context, start, end, width, height) {
     context.imageSmoothingEnabled = true;
     const perPixel = (end - start) / width;
     const best = level(perPixel);
     wanted.length = 0;
+    let missing = 0;
     for (const now of [best + 3, best + 2, best + 1, best]) {
       const seconds = FINEST * 2 ** now * TILE;
       for (let index = Math.floor(start / seconds); index * seconds < end; index += 1) {
         const image = kept.get(name(now, index));
+        if (now === best && !image?.ready) missing += 1;
         if (image && image.ready) {
           kept.delete(name(now, index));
           kept.set(name(now, index), image); // last used, last dropped
@@ -50,6 +52,7 @@ naturelm.tiles = (session, upload, listening, changed) => {
       }
     }
     load();
+    return missing;
   }
 
   return { draw };

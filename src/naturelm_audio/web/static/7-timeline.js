@@ -19,7 +19,8 @@ naturelm.timeline = (value, segments, colours, onChoose) => {
   const height = PICTURE + AXIS + lanes * LANE;
   const view = make("div", {
     class: "nl-view", tabindex: "0", role: "group", "aria-roledescription": "time line",
-    "aria-label": "Time line of answers. Left and right arrow choose a segment, Enter plays it, plus and minus zoom, 0 shows everything.",
+    "aria-label": (lanes ? "Time line of answers. Left and right arrow choose a segment, Enter plays it, plus" : "Overview of the recording. Plus")
+      + " and minus zoom, 0 shows everything.",
   }, canvas, naturelm.frequencies(value.listening.speed || 1), tip);
   view.style.setProperty("--picture", `${PICTURE}px`);
   const where = make("span", { class: "nl-where", role: "status" });
@@ -73,7 +74,7 @@ naturelm.timeline = (value, segments, colours, onChoose) => {
     const style = getComputedStyle(view);
     context.fillStyle = "#000004";
     context.fillRect(0, 0, width, PICTURE);
-    tiles.draw(context, start, end, width, PICTURE);
+    view.dataset.tilesMissing = tiles.draw(context, start, end, width, PICTURE);
     axis(context, width, style);
     context.save();
     for (const segment of segments) if (segment.end_seconds > start && segment.start_seconds < end) box(context, width, segment, style);

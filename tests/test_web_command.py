@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import socket
 import sys
 
@@ -132,6 +133,15 @@ class TestMakeApp:
         monkeypatch.setattr(builtins, "__import__", without)
         with pytest.raises(MissingExtraError, match=r"naturelm-audio\[web\]"):
             web_command.make_app(RunConfig(), GIVEN, None)
+
+
+def test_the_mp3_decoder_is_not_heard_and_everything_else_is(capfd):
+    with web_command.without_chatter():
+        os.write(
+            2, b"[src/libmpg123/layer3.c:1774] error: part2_3_length (1088) too large\nthe disk is full\n"
+        )
+    os.write(2, b"the end\n")
+    assert capfd.readouterr().err == "the disk is full\nthe end\n"
 
 
 def test_a_model_that_cannot_be_loaded_lets_the_address_go(monkeypatch):

@@ -16,7 +16,6 @@ from naturelm_audio.format_names import OUTPUT_FORMATS, split_formats
 
 if TYPE_CHECKING:
     from naturelm_audio.formats import Conversion
-    from naturelm_audio.formats.about import Run
 
 __all__ = ["convert"]
 
@@ -80,6 +79,7 @@ def convert(results: Path, formats: Sequence[str], output_path: Path | None, **g
     same files. Exit status 3: some lines are no rows, or a format lacks what it needs; the rest is there.
     """
     from naturelm_audio.formats import convert as convert_rows
+    from naturelm_audio.formats.completing import completer
 
     names = split_formats(formats)
     _refuse_idle(given, names)
@@ -94,7 +94,7 @@ def convert(results: Path, formats: Sequence[str], output_path: Path | None, **g
         overwrite=given["overwrite"],
         audio_root=given["audio_root"],
         written_root=given["paths_as"],
-        complete=_completer(given["metadata"], given["time_zone"]),
+        complete=completer(given["metadata"], given["time_zone"]),
     )
     say(conversion, folder)
     return 0 if conversion.is_whole else SOME_FAILED
@@ -161,38 +161,3 @@ def _window_seconds(results: Path) -> float:
         return float(settings["window_length_seconds"]) * float(settings.get("speed_factor", 1.0))
     except (OSError, ValueError, KeyError, TypeError):
         raise OptionsError(f"--nominal-end needs the length of the windows, from {path.name}") from None
-
-
-def _completer(table: Path | None, time_zone: str | None) -> Any:
-    """Return what makes, for a run, the function that fills gaps of its rows; None if nothing was given."""
-    if table is None and time_zone is None:
-        return None
-    from dataclasses import replace
-
-    from naturelm_audio.metadata.noting import FieldNotes
-    from naturelm_audio.recordings import Recording
-    from naturelm_audio.records import Answer
-
-    notes = FieldNotes(time_zone=time_zone, table=table)
-
-    def of_run(run: Run) -> Any:
-        notes.check(Recording(run.file(name) or Path(name), name) for name in run.names)
-
-        def complete(answer: Answer) -> Answer:
-            if answer.start_time and not _has_zone(answer.start_time):  # read again, now with its zone
-                answer = replace(answer, start_time=None, end_time=None, time_source=None)
-            name = answer.audio_path
-            return notes.described(answer, Recording(run.file(name) or Path(name), name))
-
-        return complete
-
-    return of_run
-
-
-def _has_zone(time: str) -> bool:
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(time).tzinfo is not None
-    except ValueError:
-        return False

@@ -10,7 +10,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 PORT = 7860
 PASSWORD_VARIABLE = "NATURELM_APP_PASSWORD"
+# What the MP3 decoder says at each jump into a file, by the thousand for one picture, and without a reason.
+CHATTER = b"part2_3_length"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -94,10 +97,35 @@ def run_app(given: dict[str, Any], say: Callable[[str], object]) -> int:
         say(f"NatureLM-audio is at http://{shown}:{port} (end it with Ctrl-C)")
         signal.signal(signal.SIGTERM, _leave)  # else it would end the process before users' files are gone
         try:
-            app.server(host, port).run(sockets=[listening])
+            with without_chatter():
+                app.server(host, port).run(sockets=[listening])
         finally:
             app.close()
     return 0
+
+
+@contextlib.contextmanager
+def without_chatter() -> Iterator[None]:
+    """Let everything through to stderr but the chatter of the MP3 decoder, which nothing else can silence."""
+    terminal, (heard, said) = os.dup(2), os.pipe()
+    os.dup2(said, 2)
+    os.close(said)
+
+    def pass_on() -> None:
+        with open(heard, "rb") as lines:
+            for line in lines:
+                if CHATTER not in line:
+                    os.write(terminal, line)
+
+    passing = threading.Thread(target=pass_on, name="stderr", daemon=True)
+    passing.start()
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        passing.join(5.0)
+        if not passing.is_alive():
+            os.close(terminal)
 
 
 def _leave(number: int, frame: object) -> None:

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from naturelm_audio import prompts
-from naturelm_audio.errors import LabelError, OptionsError
+from naturelm_audio.errors import LabelError, OptionsError, OutputError
 from naturelm_audio.formats import FORMATS
 from naturelm_audio.generate import Generator
 from naturelm_audio.metadata import FieldNotes
@@ -24,7 +24,7 @@ from naturelm_audio.windows import WindowPlan
 
 pytest.importorskip("gradio", reason="needs gradio of [web]")
 
-from naturelm_audio.web.downloads import downloads, make_download
+from naturelm_audio.web.downloads import Survey, downloads, make_download
 from naturelm_audio.web.forms import Choices, labels_of, questions_of
 from naturelm_audio.web.jobs import Job
 from naturelm_audio.web.models import Shelf
@@ -176,6 +176,32 @@ def test_every_format_is_offered_and_most_can_be_made(loaded, wav, tmp_path):
     assert b"'=SUM(A1)" in csv  # no formula in anyone's spreadsheet
     with pytest.raises(OptionsError, match="no format"):
         make_download(job, "shapefile")
+
+
+SURVEY = Survey(
+    project="Wrens of the valley", contributor="A. Recordist", design="opportunistic", site="Wood 4",
+    latitude="52.5", longitude="13.4", time_zone="+02:00", start_time="2026-05-01 04:30:00",
+)  # fmt: skip
+
+
+def test_camtrap_dp_is_made_of_what_the_user_says_of_the_survey(loaded, wav, tmp_path):
+    job = fake_rows(loaded, tmp_path / "job", wav, ["wren", "robin"])
+    with pytest.raises(OutputError, match=r"project\.title"):
+        make_download(job, "camtrap-dp")
+    made = make_download(job, "camtrap-dp", survey=SURVEY)
+    with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
+        names = {"deployments.csv", "media.csv", "observations.csv", "datapackage.json"}
+        assert names <= {name.rsplit("/")[-1] for name in archive.namelist()}
+        tables = {name.rsplit("/")[-1]: archive.read(name).decode() for name in archive.namelist()}
+    assert "Wood 4" in tables["deployments.csv"]
+    assert "2026-05-01T04:30:00+02:00" in tables["media.csv"]
+    assert json.loads(tables["datapackage.json"])["project"]["title"] == "Wrens of the valley"
+    assert not list((tmp_path / "job").glob("tmp*"))
+
+
+def test_one_start_is_not_that_of_several_recordings(tmp_path):
+    with pytest.raises(OptionsError, match="several recordings"):
+        SURVEY.write_table(tmp_path / "survey.csv", ["a.wav", "b.wav"])
 
 
 def test_the_least_confidence_holds_for_what_is_taken_home(loaded, wav, tmp_path):

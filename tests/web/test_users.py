@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -125,6 +126,13 @@ def test_equal_names_are_told_apart_and_a_long_recording_takes_the_place_of_the_
     give(client, session, "long", "two.wav")
     assert [upload.name for upload in session.uploads["long"].values()] == ["two.wav"]
     assert len(list(session.folder.iterdir())) == 4
+
+
+def test_equal_names_that_come_at_once_are_told_apart_too(client, sessions):
+    session = sessions.open()
+    with ThreadPoolExecutor() as several:
+        names = list(several.map(lambda _: give(client, session).json()["name"], range(3)))
+    assert sorted(names) == ["a (2).wav", "a (3).wav", "a.wav"]
 
 
 @pytest.mark.parametrize(

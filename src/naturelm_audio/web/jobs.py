@@ -134,15 +134,16 @@ class Job:
 
     def status(self) -> dict[str, Any]:
         """Return progress as JSON values."""
+        state = self.state  # before the rows: a job that is done has no more of them
         rows = len(self.rows)
         elapsed = (self.ended or time.monotonic()) - self.started
         expected = max(round(self.expected_windows * len(self.questions)), rows)
         left = elapsed / rows * (expected - rows) if rows else None
         return {
-            "state": self.state,
+            "state": state,
             "problem": self.problem,
             "rows": rows,
-            "expected": rows if self.state == "done" else expected,
+            "expected": rows if state == "done" else expected,
             "recordings": len(self.recordings),
             "finished": self.finished_recordings,
             "failed": self.failed,

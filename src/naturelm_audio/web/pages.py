@@ -80,15 +80,8 @@ def build(state: State) -> Any:
         page.load(_opener(state), None, [session, *parts], show_progress="hidden")
         page.unload(_closer(state))
         _wire_model(state, session, model, head, model_status)
-        _wire(
-            ask["go"], _asker(state), [session, ask["question"], *settings], [ask["answers"], ask["question"]]
-        )
-        _wire(
-            ask["question"].submit,
-            _asker(state),
-            [session, ask["question"], *settings],
-            [ask["answers"], ask["question"]],
-        )
+        for event in (ask["go"], ask["question"].submit):
+            _wire(event, _asker(state), [session, ask["question"], *settings], [ask["answers"]])
         for tab, parts_of in (("batch", batch), ("long", long)):
             inputs = [session, parts_of["question"], parts_of["labels"], *settings]
             _wire(parts_of["go"], _runner(state, tab), inputs, [parts_of["answers"]])
@@ -271,8 +264,8 @@ def _wire_model(state: State, session: Any, model: Any, head: Any, status: Any) 
     model.input(choose, [session, model], [head, status, model], show_progress="full", concurrency_limit=None)
 
 
-def _asker(state: State) -> Callable[..., tuple[Any, Any]]:
-    def ask(session_id: str, question: str, *settings: Any) -> tuple[Any, Any]:
+def _asker(state: State) -> Callable[..., dict[str, Any]]:
+    def ask(session_id: str, question: str, *settings: Any) -> dict[str, Any]:
         turn = next(state.numbers) + 1
         value: dict[str, Any] = {"turn": turn, "question": question or "", "model": TITLE}
         try:
@@ -285,8 +278,8 @@ def _asker(state: State) -> Callable[..., tuple[Any, Any]]:
                 session, state.shelf, "ask", [question], _choices(settings), state.generate, slot=slot
             )
         except NatureLMError as error:
-            return value | {"problem": _sentence(error)}, gradio.skip()
-        return value | _shown(session, "ask", job), ""
+            return value | {"problem": _sentence(error)}
+        return value | _shown(session, "ask", job)
 
     return ask
 

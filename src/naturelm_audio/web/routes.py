@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from naturelm_audio.errors import NatureLMError, OptionsError
-from naturelm_audio.web.downloads import Download, make_download
+from naturelm_audio.web.downloads import Download, Survey, make_download
 from naturelm_audio.web.examples import Examples
 from naturelm_audio.web.jobs import Job
 from naturelm_audio.web.sessions import TABS, Session, SessionGoneError, Sessions
@@ -122,9 +122,13 @@ def _add_jobs(routes: APIRouter, sessions: Sessions) -> None:
         return JSONResponse({})
 
     @routes.get("/{session}/jobs/{job}/downloads/{kind}")
-    def download(session: str, job: str, kind: str, merge: int = 0, least: float = 0.0) -> Response:
-        made = make_download(_job(sessions, session, job), kind, merge=bool(merge), least=least)
-        return _attachment(made)
+    def download(
+        session: str, job: str, kind: str, request: Request, merge: int = 0, least: float = 0.0
+    ) -> Response:
+        said = {name: request.query_params.get(name, "").strip() for name in Survey.__dataclass_fields__}
+        survey = Survey(**said) if any(said.values()) else None
+        found = _job(sessions, session, job)
+        return _attachment(make_download(found, kind, merge=bool(merge), least=least, survey=survey))
 
 
 def problem_response(request: Request, error: Exception) -> Response:

@@ -58,7 +58,7 @@ class Session:
         Raises:
             AudioError: the tab has as many as it may.
         """
-        upload = Upload(path, self._free_name(tab, safe_name(name)))
+        upload = Upload(path, safe_name(name))
         upload.examine()
         upload.problem = upload.problem or self._too_long(tab, upload)
         with self._lock:
@@ -68,6 +68,7 @@ class Session:
             if keep:
                 if tab == "long":
                     self._drop_all(tab)
+                upload.name = self._free_name(tab, upload.name)  # here, for two may come at once
                 self.uploads[tab][upload.id] = upload
         if not keep:
             upload.delete()

@@ -2,6 +2,7 @@
 // What all parts of the page share. Text goes into the page as text, never as markup.
 window.naturelm = (() => {
   const parts = {};
+  const TRIES = 5; // after a lost connection, 1, 2, 3 and 4 seconds apart
 
   /** A new element: attributes, "on..." handlers, text and children. */
   function make(tag, attributes = {}, ...children) {
@@ -36,7 +37,7 @@ window.naturelm = (() => {
     try {
       response = await fetch(address, options);
     } catch {
-      throw new Error("The app does not answer: it was stopped, or the connection is lost.");
+      throw Object.assign(new Error("The app does not answer: it was stopped, or the connection is lost."), { lost: true });
     }
     const content = await response.json().catch(() => ({}));
     if (!response.ok) throw new Error(content.problem || `The app answered with an error (${response.status}).`);
@@ -92,16 +93,20 @@ window.naturelm = (() => {
     return make("div", { class: "nl-frequencies", "aria-hidden": "true" }, ...marks);
   }
 
-  /** Asks for a job's new rows until it ends. */
+  /** Asks for a job's new rows until it ends; a connection that is lost for a moment ends nothing. */
   function follow(session, job, onNews) {
     let after = 0;
+    let failures = 0;
     let stopped = false;
     async function step() {
       if (stopped) return;
       let news;
       try {
         news = await ask(`${base(session)}/jobs/${job}?after=${after}`);
+        failures = 0;
       } catch (error) {
+        failures += error.lost ? 1 : TRIES;
+        if (failures < TRIES) { setTimeout(step, failures * 1000); return; }
         news = { state: "failed", problem: error.message, rows: after, expected: after, new: [] };
       }
       if (stopped) return;
@@ -141,12 +146,12 @@ window.naturelm = (() => {
   }
 
   /** Buttons that bring the rows home in every form; a form that can't be made says why. */
-  function downloads(session, job, kinds, options = () => ({})) {
+  function downloads(session, job, kinds, recordings, options = () => ({}), note = null) {
     const said = make("p", { role: "status", class: "nl-status" });
     const merge = make("input", { type: "checkbox", id: `nl-merge-${job}` });
-    async function take(kind, name) {
+    async function take(kind, name, more = {}) {
       said.textContent = `Making ${name} …`;
-      const query = new URLSearchParams({ merge: merge.checked ? 1 : 0, ...options() });
+      const query = new URLSearchParams({ merge: merge.checked ? 1 : 0, ...options(), ...more });
       try {
         const response = await fetch(`${base(session)}/jobs/${job}/downloads/${kind}?${query}`);
         if (!response.ok) throw new Error((await response.json().catch(() => ({}))).problem || "It could not be made.");
@@ -159,13 +164,14 @@ window.naturelm = (() => {
         said.textContent = error.message;
       }
     }
+    const survey = naturelm.survey(job, recordings, (more) => take("camtrap-dp", "Camtrap DP", more));
     const buttons = Object.entries(kinds).map(([kind, name]) => make("button", {
-      type: "button", class: "nl-button", text: name, onclick: () => take(kind, name),
+      type: "button", class: "nl-button", text: name, onclick: () => (kind === "camtrap-dp" ? survey.open() : take(kind, name)),
     }));
     return make("section", { class: "nl-downloads", "aria-label": "Downloads" },
-      make("strong", { text: "Take the answers home" }),
+      make("strong", { text: "Take the answers home" }), note && make("p", { class: "nl-empty", text: note }),
       make("label", { for: merge.id }, merge, make("span", { text: "join equal answers of neighbouring windows" })),
-      make("div", {}, ...buttons), said);
+      make("div", {}, ...buttons), survey.element, said);
   }
 
   /** How expected the words of an answer were, as a bar and a number. */

@@ -5,6 +5,10 @@ naturelm.parts.uploads = (root, props) => {
   const { tab, multiple, accept, upload_bytes: limit, cards } = props;
   let session = null;
   const clips = [];
+  const entries = new Map(); // clip -> its line on the page
+  let queue = Promise.resolve(); // files go up one after another, also those of a second drop
+  let sending = null;
+  let stopped = false;
 
   const input = make("input", {
     type: "file", accept, multiple, class: "nl-file", id: `nl-file-${tab}`,
@@ -16,10 +20,15 @@ naturelm.parts.uploads = (root, props) => {
   const status = make("div", { role: "status", class: "nl-status" });
   const problems = make("div", { class: "nl-problems", role: "alert" });
   const list = make("ul", { class: cards ? "nl-cards" : "nl-files", "aria-label": "Recordings" });
-  const clear = make("button", { type: "button", class: "nl-button", text: "Remove all", hidden: true, onclick: removeAll });
+  const clear = make("button", {
+    type: "button", class: "nl-button", text: "Remove all", hidden: true,
+    onclick: () => { problems.replaceChildren(); for (const clip of [...clips]) remove(clip); },
+  });
+  const stop = make("button", { type: "button", class: "nl-button", text: "Cancel upload", hidden: true, onclick: () => { stopped = true; sending?.abort(); } });
   const drop = make("div", { class: "nl-dropzone" }, input, label);
+  const preview = make("div", { class: "nl-preview" }); // of a long recording, until its answers have a picture
   const examples = make("div", { class: "nl-examples" });
-  root.append(drop, examples, status, problems, list, clear);
+  root.append(drop, examples, make("div", { class: "nl-sending" }, status, stop), problems, list, preview, clear);
 
   for (const kind of ["dragover", "dragleave", "drop"]) {
     drop.addEventListener(kind, (event) => {
@@ -38,7 +47,7 @@ naturelm.parts.uploads = (root, props) => {
 
   function send(file, number, total) {
     return new Promise((resolve) => {
-      const request = new XMLHttpRequest();
+      const request = sending = new XMLHttpRequest();
       request.open("POST", `${base(session)}/uploads/${tab}?name=${encodeURIComponent(file.name)}`);
       request.responseType = "json";
       request.upload.onprogress = (event) => {
@@ -50,32 +59,42 @@ naturelm.parts.uploads = (root, props) => {
         if (request.status === 200 && answer.id) resolve(answer);
         else resolve({ problem: answer.problem || `${file.name} could not be uploaded.` });
       };
+      request.onabort = () => resolve({});
       request.onerror = () => resolve({ problem: `${file.name} could not be uploaded: the app does not answer.` });
       request.send(file);
     });
   }
 
-  async function take(files) {
+  function take(files) {
     if (!session || !files.length) return;
+    queue = queue.then(() => takeAll(multiple ? files : files.slice(0, 1))).catch((error) => complain(error.message));
+  }
+
+  async function takeAll(chosen) {
     problems.replaceChildren();
-    const chosen = multiple ? files : files.slice(0, 1);
+    stopped = false;
     for (const [index, file] of chosen.entries()) {
+      if (stopped) break;
       if (file.size > limit) {
         complain(`${file.name} is larger than the ${Math.round(limit / 1e6).toLocaleString("en")} MB that this app takes: split it.`);
         continue;
       }
       status.textContent = `Uploading ${file.name} (${index + 1} of ${chosen.length})`;
+      stop.hidden = false;
       add(await send(file, index + 1, chosen.length));
     }
+    stop.hidden = true;
     tell();
   }
 
   function add(clip) {
     if (clip.problem) complain(clip.problem);
     if (!clip.id || (clip.problem && tab !== "batch")) return;
-    if (!multiple) { clips.length = 0; list.replaceChildren(); }
+    if (!multiple) for (const one of [...clips]) forget(one);
     clips.push(clip);
-    list.append(item(clip));
+    entries.set(clip, item(clip));
+    list.append(entries.get(clip));
+    if (!multiple) preview.replaceChildren(overview(clip));
   }
 
   function tell() {
@@ -89,27 +108,30 @@ naturelm.parts.uploads = (root, props) => {
       clock(clip.seconds, true), `${Number((clip.rate_hz / 1000).toFixed(2))} kHz`,
       clip.channels > 1 ? `${clip.channels} channels, heard as their mean` : null,
     ].filter(Boolean).join(" · ");
-    const remove = make("button", {
-      type: "button", class: "nl-close", "aria-label": `Remove ${clip.name}`, text: "×",
-      onclick: async () => {
-        await ask(`${base(session)}/uploads/${tab}/${clip.id}`, { method: "DELETE" }).catch(() => {});
-        clips.splice(clips.indexOf(clip), 1);
-        entry.remove();
-        tell();
-      },
+    const close = make("button", {
+      type: "button", class: "nl-close", "aria-label": `Remove ${clip.name}`, text: "×", onclick: () => remove(clip),
     });
-    const entry = make("li", { class: clip.problem ? "nl-broken" : null },
-      make("div", { class: "nl-name" }, make("strong", { text: clip.name }), make("span", { text: facts }), remove),
+    return make("li", { class: clip.problem ? "nl-broken" : null },
+      make("div", { class: "nl-name" }, make("strong", { text: clip.name }), make("span", { text: facts }), close),
       cards && !clip.problem ? listen(session, clip, 0, Math.max(clip.seconds, 0.05)) : null);
-    return entry;
   }
 
-  async function removeAll() {
-    for (const clip of clips.splice(0)) {
-      await ask(`${base(session)}/uploads/${tab}/${clip.id}`, { method: "DELETE" }).catch(() => {});
-    }
-    list.replaceChildren();
-    problems.replaceChildren();
+  function overview(clip) {
+    const value = { session, clip, seconds: clip.seconds, questions: [], listening: {} };
+    return naturelm.timeline(value, [], naturelm.colours.table(), () => {}).element;
+  }
+
+  function forget(clip) {
+    preview.replaceChildren();
+    entries.get(clip)?.remove();
+    entries.delete(clip);
+    clips.splice(0, clips.length, ...clips.filter((one) => one !== clip));
+  }
+
+  async function remove(clip) {
+    for (const part of entries.get(clip)?.querySelectorAll("img, audio") || []) part.removeAttribute("src");
+    await ask(`${base(session)}/uploads/${tab}/${clip.id}`, { method: "DELETE" }).catch(() => {});
+    forget(clip);
     tell();
   }
 

@@ -40,7 +40,9 @@ naturelm.parts.conversation = (root, props) => {
     }
     const bar = progress(value.session, value.job);
     body.append(bar.element);
+    clearBox(value.question);
     follow(value.session, value.job, (news) => {
+      const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80; // who reads above is left there
       for (const row of news.new) {
         if (!groups[row.audio_path]) {
           groups[row.audio_path] = make("ul", { "aria-label": row.audio_path });
@@ -50,12 +52,19 @@ naturelm.parts.conversation = (root, props) => {
       }
       bar.update(news);
       if (news.state === "done") bar.element.remove();
-      log.scrollTop = log.scrollHeight;
+      if (atEnd) log.scrollTop = log.scrollHeight;
     });
   }
 
+  /** Empty the box of the question that was taken, unless the next one is being typed. */
+  function clearBox(question) {
+    const box = document.querySelector("#nl-question-ask textarea, #nl-question-ask input");
+    if (!box || box.value !== question) return;
+    box.value = "";
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
   return (value) => {
-    if (value.cleared) { log.replaceChildren(); hint.hidden = false; }
     if (!value.turn || value.turn === shown) return;
     shown = value.turn;
     turn(value);

@@ -91,7 +91,7 @@ naturelm.parts.results = (root, props) => {
       }
       summarise(news);
       if (news.state !== "running" && rows.length && !take.firstChild) {
-        take.append(downloads(value.session, value.job, props.downloads));
+        take.append(downloads(value.session, value.job, props.downloads, value.recordings));
       }
     });
   }

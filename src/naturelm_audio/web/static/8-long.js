@@ -10,8 +10,11 @@ naturelm.parts.long = (root, props) => {
   function start(value) {
     stop();
     root.replaceChildren();
+    root.dataset.segments = 0;
+    root.dataset.recording = value.clip?.name || "";
     if (value.problem) root.append(make("p", { class: "nl-problem", role: "alert", text: value.problem }));
     if (!value.job) return;
+    document.querySelector("#nl-uploads-long .nl-preview")?.replaceChildren(); // its picture is drawn below
     const segments = [];
     const colours = naturelm.colours.table();
     const off = new Set();
@@ -116,7 +119,10 @@ naturelm.parts.long = (root, props) => {
         fill();
         root.dataset.segments = segments.length;
       }
-      if (news.state !== "running" && segments.length && !take.firstChild) take.append(downloads(value.session, value.job, props.downloads, () => ({ least: least.value })));
+      if (news.state !== "running" && segments.length && !take.firstChild) {
+        take.append(downloads(value.session, value.job, props.downloads, value.recordings, () => ({ least: least.value }),
+          "The least confidence chosen above holds here too, except in JSON Lines. Answers that are switched off stay in."));
+      }
     });
   }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+PATIENCE_MS = 60_000
 CHOICE = "NATURELM_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MISSING = f"no Chromium: run apt-get install chromium, or playwright install chromium, or set {CHOICE}"
@@ -21,6 +22,17 @@ def chromium_path() -> str | None:
     if found is not None and not os.path.exists(found):
         pytest.skip(f"{CHOICE} names {found}, which is not there")
     return found
+
+
+def expect(part: Any) -> Any:
+    """Playwright's assertions about a part of a page, which wait until they hold, also on a busy machine.
+
+    What comes late must be waited for: a text that is read right after a click is the one of before.
+    """
+    from playwright.sync_api import expect as waiting
+
+    waiting.set_options(timeout=PATIENCE_MS)
+    return waiting(part)
 
 
 def require() -> None:

@@ -12,12 +12,16 @@ import argparse
 import io
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+PATIENCE_MS = 600_000
 QUESTION = "What is the common name for the focal species in the audio?"
 VIEWS: dict[str, dict[str, Any]] = {
     "": {"viewport": {"width": 1180, "height": 800}},
@@ -32,6 +36,13 @@ def give(page: Any, tab: str, *paths: Path) -> None:
     page.locator(f"#nl-uploads-{tab}").get_by_role("button", name=f"Remove {paths[-1].name}").wait_for()
 
 
+def pictures_are_there(page: Any, selector: str) -> None:
+    """Wait for spectrograms."""
+    for picture in page.locator(selector).all():
+        picture.scroll_into_view_if_needed()
+        picture.evaluate("image => image.decode()")
+
+
 def ask(page: Any, clips: list[Path]) -> None:
     """The tab Ask with two clips, a question and a follow-up."""
     give(page, "ask", *clips)
@@ -39,7 +50,8 @@ def ask(page: Any, clips: list[Path]) -> None:
         page.get_by_label("Question", exact=True).fill(question)
         page.locator("#nl-go-ask").click()
         page.locator(".nl-reply").nth(turn).locator(".nl-answer").nth(len(clips) - 1).wait_for()
-    page.wait_for_timeout(800)
+        page.locator(".nl-reply").nth(turn).locator(".nl-progress").wait_for(state="detached")
+    pictures_are_there(page, "#nl-uploads-ask img")
 
 
 def batch(page: Any, clips: list[Path]) -> None:
@@ -59,14 +71,41 @@ def long_recording(page: Any, recording: Path) -> None:
     page.locator(".nl-view").focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(1500)
+    pictures_are_there(page, ".nl-detail img")
+    page.locator(".nl-view[data-tiles-missing='0']").wait_for()
     page.mouse.move(0, 0)
+
+
+def take(
+    browser: Any, address: str, recordings: Path, folder: Path, views: Iterable[str] = ("",)
+) -> list[Path]:
+    """Take a picture of every tab; the longest recording goes to the last one, all others to the others."""
+    sounds = sorted(item for item in recordings.iterdir() if item.suffix in (".wav", ".flac", ".mp3"))
+    longest = max(sounds, key=lambda item: item.stat().st_size)
+    clips = [item for item in sounds if item != longest]
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for suffix in views:
+        page = browser.new_page(**VIEWS[suffix])
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(address)
+        page.get_by_text("Or an example:").first.wait_for()
+        for name, step in (
+            ("ask", lambda page=page: ask(page, clips[:2])),
+            ("batch", lambda page=page: batch(page, clips)),
+            ("long-recording", lambda page=page: long_recording(page, longest)),
+        ):
+            step()
+            made.append(folder / f"web-{name}{suffix}.png")
+            picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+            picture.quantize(256).save(made[-1], optimize=True)
+        page.close()
+    return made
 
 
 def main() -> None:
     """Start the app and take every picture."""
     import browsers
-    from PIL import Image
     from playwright.sync_api import sync_playwright
     from web_app import start_app, stop_app
 
@@ -75,27 +114,10 @@ def main() -> None:
     parser.add_argument("--recordings", type=Path, default=ROOT / "assets")
     parser.add_argument("--all", action="store_true", help="in the dark and on a phone too")
     chosen = parser.parse_args()
-    sounds = sorted(item for item in chosen.recordings.iterdir() if item.suffix in (".wav", ".flac", ".mp3"))
-    longest = max(sounds, key=lambda item: item.stat().st_size)
-    clips = [item for item in sounds if item != longest]
-    chosen.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as driver:
         app = start_app(Path(temporary))
         browser = driver.chromium.launch(executable_path=browsers.chromium_path(), args=["--no-sandbox"])
-        for suffix, view in VIEWS.items() if chosen.all else [("", VIEWS[""])]:
-            page = browser.new_page(**view)
-            page.set_default_timeout(300_000)
-            page.goto(app.address)
-            page.get_by_text("Or an example:").first.wait_for()
-            for name, step in (
-                ("ask", lambda page=page: ask(page, clips[:2])),
-                ("batch", lambda page=page: batch(page, clips)),
-                ("long-recording", lambda page=page: long_recording(page, longest)),
-            ):
-                step()
-                picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
-                picture.quantize(256).save(chosen.folder / f"web-{name}{suffix}.png", optimize=True)
-            page.close()
+        take(browser, app.address, chosen.recordings, chosen.folder, VIEWS if chosen.all else ("",))
         browser.close()
         stop_app(app)
 

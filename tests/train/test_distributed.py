@@ -104,6 +104,37 @@ def test_T11_layers_dropped_at_random_hang_nothing(folder, kind):
     assert len(log(folder / f"{kind}-drop", "loss")) == 6
 
 
+TORN_WORKER = """
+import sys
+from pathlib import Path
+from rehearsal import recipe
+from naturelm_audio.train.running import train
+
+folder, name = Path(sys.argv[1]), sys.argv[2]
+plan = recipe(folder / "rows.jsonl", folder / "toy", data={"max_unreadable_share": 0.3},
+              parts={"encoder_layerdrop": 0.0}, validation={"answers_per_task": 0})
+train(plan, folder / name)
+"""
+
+
+def test_what_any_process_cant_read_is_counted_and_listed(folder, tmp_path):
+    listed = rows(tmp_path)
+    for name in ("low_0", "high_1"):
+        (tmp_path / "audio" / f"{name}.wav").write_bytes(b"nothing")
+    write_rows(tmp_path / "rows.jsonl", listed)
+    (tmp_path / "toy").symlink_to(folder / "toy")
+    (tmp_path / "worker.py").write_text(TORN_WORKER)
+    plan = recipe(
+        tmp_path / "rows.jsonl", folder / "toy", data={"max_unreadable_share": 0.3},
+        parts={"encoder_layerdrop": 0.0}, validation={"answers_per_task": 0},
+    )  # fmt: skip
+    alone = train(plan, tmp_path / "one")
+    torchrun(tmp_path / "worker.py", tmp_path, "two")
+    record = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert record["unreadable"] == {str(row): reason for row, reason in alone.unreadable.items()}
+    assert len(alone.unreadable) == 4
+
+
 STREAM_WORKER = """
 import sys
 from pathlib import Path

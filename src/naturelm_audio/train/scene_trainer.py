@@ -64,10 +64,9 @@ class SceneTrainer(RunTrainer):
             heads=learner.heads,
         )
 
-    def answer_tokens(self, batch: dict[str, Any]) -> Tensor:
+    def answer_tokens(self, batch: dict[str, Any]) -> int:
         """Return how many tokens of answers a batch has."""
-        counts = [(text["labels"] != IGNORED).sum() for text in batch["texts"]]
-        return torch.stack([torch.zeros((), dtype=torch.long), *counts]).sum()
+        return sum(int((text["labels"] != IGNORED).sum()) for text in batch["texts"])
 
     def compute_loss(
         self,

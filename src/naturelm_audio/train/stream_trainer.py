@@ -62,7 +62,14 @@ class StreamTrainer(RunTrainer):
 
     def take(self, batch: dict[str, Any]) -> None:
         """Take out what is not for the model: unreadable rows, and the reader's place."""
+        before = len(self._failed)
         super().take(batch)
+        # Each process counts its own rows, so their numbers are told apart by the process.
+        world, rank = self.args.world_size, self.args.process_index
+        self._failed[before:] = [
+            dataclasses.replace(one, row=one.row * world + rank) if one.row >= 0 else one
+            for one in self._failed[before:]
+        ]
         self._place = batch.pop(PLACE)
 
     def left_out(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from transformers import PrinterCallback
 
@@ -99,6 +100,7 @@ class RunTrainer(ResumableTrainer):
         self.tied = checkpoints.tied_names(state)
         self.counts = Counts()
         self._micro_batch = 0
+        self._failed: list[Unreadable] = []
         had_cache = getattr(model.config, "use_cache", None)
         rows: Any = draws
         super().__init__(
@@ -153,16 +155,21 @@ class RunTrainer(ResumableTrainer):
             raise TrainingError(str(error)) from error
         for batch in batches:
             self.take(batch)
-        tokens = torch.stack([self.answer_tokens(batch) for batch in batches]).sum()
-        return batches, self.accelerator.gather(tokens.to(device)).sum()
+        tokens = sum(self.answer_tokens(batch) for batch in batches)
+        own = torch.tensor([[tokens, len(self._failed)]], device=device)
+        total = self.accelerator.gather(own).sum(0)
+        if total[1] > 0:  # what all processes couldn't read is counted together
+            self._note(self._failed if self.args.world_size == 1 else gather_object(self._failed))
+            self._failed = []
+        return batches, total[0]
 
     def take(self, batch: dict[str, Any]) -> None:
         """Take out what is not for the model: the list of rows that couldn't be read."""
-        self._note(take_unreadable(batch))
+        self._failed += take_unreadable(batch)
 
-    def answer_tokens(self, batch: dict[str, Any]) -> Tensor:
+    def answer_tokens(self, batch: dict[str, Any]) -> int:
         """Return how many tokens of answers a batch has."""
-        return (batch["labels"] != IGNORED).sum()
+        return int((batch["labels"] != IGNORED).sum())
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None

@@ -18,6 +18,7 @@ from naturelm_audio.errors import NatureLMError
 if TYPE_CHECKING:
     from naturelm_audio.train.manifest.examples import Example
     from naturelm_audio.train.manifest.holdouts import HoldOuts
+    from naturelm_audio.train.manifest.reading import Kind
 
 __all__ = ["data"]
 
@@ -88,16 +89,15 @@ def data() -> None:
 @click.option("--label-map", type=_EXISTING, help="CSV from,to that renames, merges and drops labels.")
 @click.option("--report", "report_path", type=_PATH, help="Write the report as JSON.")
 def compile_command(
-    tables: Sequence[Path], output: Path, kind: str, report_path: Path | None, **given: Any
+    tables: Sequence[Path], output: Path, kind: Kind, report_path: Path | None, **given: Any
 ) -> None:
     """Turn TABLES of labelled recordings into questions with answers.
 
     Prints a report: rows of each task and taxon, hours, and what was left out and why.
     """
     with _one_line_errors():
-        kind = _kind(tables, kind)
         root = given["audio_root"] or (tables[0] if tables[0].is_dir() else tables[0].parent)
-        cut = kind == "events" and given["events_as"] != "soundscape"
+        cut = _kind(tables, kind) == "events" and given["events_as"] != "soundscape"
         rows, text, report = (_from_events if cut else _from_recordings)(tables, kind, root, given)
         from naturelm_audio.files import write_atomically
         from naturelm_audio.train.manifest.annotations import write_annotations
@@ -173,7 +173,7 @@ def shard(
 
 
 def _from_recordings(
-    tables: Sequence[Path], kind: str, root: Path, given: dict[str, Any]
+    tables: Sequence[Path], kind: Kind, root: Path, given: dict[str, Any]
 ) -> tuple[list[Example], str, dict[str, Any]]:
     from naturelm_audio.train.manifest.compile import DEFAULT_FAMILIES, CompileOptions, compile_manifest
     from naturelm_audio.train.manifest.counting import CountingOptions
@@ -217,7 +217,7 @@ def _from_recordings(
 
 
 def _from_events(
-    tables: Sequence[Path], kind: str, root: Path, given: dict[str, Any]
+    tables: Sequence[Path], kind: Kind, root: Path, given: dict[str, Any]
 ) -> tuple[list[Example], str, dict[str, Any]]:
     from naturelm_audio.train.manifest.event_rows import EventOptions, event_examples, read_label_map
     from naturelm_audio.train.manifest.events import read_event_tables
@@ -277,7 +277,7 @@ def _counted(title: str, counts: Any) -> str:
     return "".join(f"\n{title}: {reason}: {count:,} rows" for reason, count in counts.most_common())
 
 
-def _kind(tables: Sequence[Path], given: str) -> str:
+def _kind(tables: Sequence[Path], given: Kind) -> Kind:
     """Return what the tables are, where that isn't said."""
     if given != "auto":
         return given

@@ -10,9 +10,9 @@ import pytest
 from format_rows import DATASET, NAME, documented, failed, row, write_rows
 
 from naturelm_audio import cli
-from naturelm_audio.convert_command import NEEDS, read_species
+from naturelm_audio.convert_command import read_species
 from naturelm_audio.errors import LabelError
-from naturelm_audio.format_names import OUTPUT_FORMATS, split_formats
+from naturelm_audio.format_names import NEEDS, OUTPUT_FORMATS, split_formats
 
 Run = Callable[..., tuple[int, str]]
 

@@ -102,6 +102,29 @@ def test_X1_the_same_rows_combined_fit_the_sequence(infer: Run):
     ]
 
 
+def test_files_and_merging_are_chosen_like_in_a_conversion(infer: Run):
+    words = ("--format", "csv,raven", "--hop-length-seconds", 5, "--output-path", "out.jsonl")
+    status, _ = infer(*words, "--per-file", "--merge")
+    assert status == 0
+    assert sorted(path.name for path in Path("out").rglob("*.csv")) == ["a.csv", "b.csv", "c.csv"]
+    assert "\tWindows\n" in Path("out/site1/a.selections.txt").read_text()
+    params = json.loads(Path("out/out.params.json").read_text())
+    assert params["formats"]["raven"]["options"] == {"per_file": True, "merge": True}
+    assert infer(*words, "--combined", "--resume")[0] == 0
+    assert Path("out/combined.csv").exists()
+    assert Path("out/combined_8000Hz_2ch.selections.txt").exists()
+
+
+def test_combined_tables_of_before_stay(infer: Run):
+    Path("out").mkdir()
+    mine = Path("out/combined_8000Hz_2ch.selections.txt")
+    mine.write_text("mine")
+    status, shown = infer("--format", "raven", "--combined", "--output-path", "out.jsonl")
+    assert (status, "exists already" in shown) == (1, True)
+    assert mine.read_text() == "mine"
+    assert len(list(read_answers("out.jsonl"))) == 4
+
+
 def test_formats_are_made_again_on_resume(infer: Run):
     words = ("--format", "csv,audacity", "--output-path", "out.jsonl")
     infer(*words)
@@ -158,6 +181,11 @@ def test_I7_a_format_that_can_not_be_made_is_said_and_the_others_are_there(infer
         (("jsonl",), {"output_path": Path("out.parquet")}, "name it out.jsonl"),
         (("jsonl",), {"nominal_end": True}, "--nominal-end needs --format official"),
         (("cvs",), {}, "did you mean csv"),
+        ((), {"merge": True}, "--merge has no effect on jsonl"),
+        (("csv",), {"merge": True}, "--merge has no effect on csv"),
+        (("audacity",), {"combined": True}, "--combined has no effect on audacity"),
+        (("raven",), {"combined": True, "per_file": True}, "exclude each other"),
+        (("csv",), {"per_file": True, "output_path": Path("out.csv")}, "is one file: name it out.jsonl"),
     ],
 )
 def test_formats_and_options_must_fit(formats: tuple[str, ...], changes: dict[str, object], message: str):

@@ -141,6 +141,9 @@ INFER_OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
             "help": f"JSON Lines and any of {', '.join(OUTPUT_FORMATS[1:])}.  [jsonl]",
         },
     ),
+    (("--per-file",), {"is_flag": True, "help": "Other formats: one file for each recording."}),
+    (("--combined",), {"is_flag": True, "help": "Other formats: one file for all recordings."}),
+    (("--merge",), {"is_flag": True, "help": "Join equal annotations of windows that touch or overlap."}),
     (
         ("--dataset",),
         {"type": click.Path(path_type=Path), "help": "camtrap-dp: description of the project (YAML)."},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from naturelm_audio.errors import OptionsError
-from naturelm_audio.format_names import OUTPUT_FORMATS, split_formats
+from naturelm_audio.format_names import OUTPUT_FORMATS, check_effect, split_formats
 
 if TYPE_CHECKING:
     from naturelm_audio.formats import Conversion
@@ -20,24 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["convert"]
 
 SOME_FAILED = 3  # as of all commands: something could not be done, the rest is there
-ANNOTATIONS = ("raven", "audacity", "birdnet", "kaleidoscope", "camtrap-dp", "darwin-core")
-EITHER_WAY = ("jsonl", "csv", "parquet", "raven", "birdnet", "kaleidoscope", "darwin-core")
-# What an option changes; given without one of these formats it would do nothing.
-NEEDS = {
-    "per_file": EITHER_WAY,
-    "combined": EITHER_WAY,
-    "merge": ANNOTATIONS,
-    "keep_none": ANNOTATIONS,
-    "top_k": ANNOTATIONS,
-    "split_answers": ANNOTATIONS,
-    "long": ("csv",),
-    "byte_order_mark": ("csv",),
-    "frequency_lines": ("audacity",),
-    "nominal_end": ("official",),
-    "scores_as_probabilities": ("camtrap-dp",),
-    "dataset": ("camtrap-dp",),
-    "media_url": ("camtrap-dp", "darwin-core"),
-}
 _PATH = click.Path(path_type=Path)
 
 
@@ -82,7 +64,7 @@ def convert(results: Path, formats: Sequence[str], output_path: Path | None, **g
     from naturelm_audio.formats.completing import completer
 
     names = split_formats(formats)
-    _refuse_idle(given, names)
+    check_effect(given, names)
     folder = output_path or results.with_suffix("")
     if not output_path and folder == results:
         raise OptionsError("--output-path is missing: name a folder for the files")
@@ -107,18 +89,6 @@ def say(conversion: Conversion, folder: Path) -> None:
     made = ", ".join(f"{name} {rows:,}" for name, rows in conversion.rows.items())
     files = f"{len(conversion.paths):,} file{'s' * (len(conversion.paths) != 1)}"
     click.echo(f"{files} in {folder}; rows: {made}", err=True)
-
-
-def _refuse_idle(given: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Refuse options that would change nothing, or contradict each other."""
-    if given["per_file"] and given["combined"]:
-        raise OptionsError("--per-file and --combined exclude each other: choose one")
-    for option, formats in NEEDS.items():
-        if given[option] not in (None, False) and not set(formats) & set(names):
-            flag = option.replace("_", "-")
-            raise OptionsError(
-                f"--{flag} has no effect on {', '.join(names)}: it is for {', '.join(formats)}"
-            )
 
 
 def _options(results: Path, given: Mapping[str, Any]) -> Any:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from naturelm_audio.errors import OptionsError
 
-__all__ = ["OUTPUT_FORMATS", "check_output", "format_of_suffix", "single_output", "split_formats"]
+__all__ = [
+    "OUTPUT_FORMATS",
+    "check_effect",
+    "check_output",
+    "format_of_suffix",
+    "single_output",
+    "split_formats",
+]
 
 # fmt: off
 OUTPUT_FORMATS = (
@@ -16,6 +23,24 @@ OUTPUT_FORMATS = (
     "official",
 )
 # fmt: on
+ANNOTATIONS = ("raven", "audacity", "birdnet", "kaleidoscope", "camtrap-dp", "darwin-core")
+EITHER_WAY = ("jsonl", "csv", "parquet", "raven", "birdnet", "kaleidoscope", "darwin-core")
+# What an option changes; given without one of these formats it would do nothing.
+NEEDS = {
+    "per_file": EITHER_WAY,
+    "combined": EITHER_WAY,
+    "merge": ANNOTATIONS,
+    "keep_none": ANNOTATIONS,
+    "top_k": ANNOTATIONS,
+    "split_answers": ANNOTATIONS,
+    "long": ("csv",),
+    "byte_order_mark": ("csv",),
+    "frequency_lines": ("audacity",),
+    "nominal_end": ("official",),
+    "scores_as_probabilities": ("camtrap-dp",),
+    "dataset": ("camtrap-dp",),
+    "media_url": ("camtrap-dp", "darwin-core"),
+}
 SUFFIXES = {".csv": "csv", ".parquet": "parquet"}
 """Suffixes that say which format a single output has."""
 
@@ -56,6 +81,21 @@ def check_output(path: Path, formats: Sequence[str], nominal_end: bool, dataset:
         raise OptionsError("--dataset needs --format camtrap-dp: no other has a place for it")
     if "camtrap-dp" in formats and dataset is None:
         raise OptionsError("--format camtrap-dp needs --dataset: a file that describes the project")
+
+
+def check_effect(given: Mapping[str, object], formats: Sequence[str]) -> None:
+    """Check options of formats, by name, for what would change nothing and what contradicts each other.
+
+    Raises:
+        OptionsError: naming the option.
+    """
+    if given.get("per_file") and given.get("combined"):
+        raise OptionsError("--per-file and --combined exclude each other: choose one")
+    for option, those in NEEDS.items():
+        if given.get(option) not in (None, False) and not set(those) & set(formats):
+            flag = option.replace("_", "-")
+            of = ", ".join(formats) or "jsonl"
+            raise OptionsError(f"--{flag} has no effect on {of}: it is for {', '.join(those)}")
 
 
 def split_formats(values: Iterable[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,13 @@ class RunOutputs:
         """Where their files go: beside the rows, in a folder of the same name; None for a single file."""
         return self.options.output_path.with_suffix("") if self.formats and self.single is None else None
 
+    @property
+    def _form(self) -> FormatOptions:
+        """What decides which files there will be."""
+        options = self.options
+        per_file = True if options.per_file else False if options.combined else None
+        return FormatOptions(per_file=per_file, merge=options.merge)
+
     def check(self, heard: set[Path]) -> None:
         """Refuse, before any work, what could not be written at the end.
 
@@ -67,7 +74,9 @@ class RunOutputs:
             raise OptionsError(
                 f"--output-path {rows}: give it a suffix such as .jsonl: {rows} is the folder of tables"
             )
-        planned = planned_paths(self.formats, self.names, self.options.queries, place, self.single)
+        planned = planned_paths(
+            self.formats, self.names, self.options.queries, place, self._form, self.single
+        )
         for path in {self.options.output_path, rows, *(path for _, path in planned)}:
             if path.resolve() in heard:
                 raise OptionsError(f"--output-path {path} is one of the recordings: choose another")
@@ -93,12 +102,13 @@ class RunOutputs:
             return None
         options = self.options
         nominal = options.window_length_seconds * options.speed_factor if options.nominal_end else None
+        more = {"nominal_window_seconds": nominal, "dataset": read_dataset(options.dataset)}
         return convert(
             options.rows_path,
             self.formats,
             self.folder or options.rows_path.parent,
-            FormatOptions(nominal_window_seconds=nominal, dataset=read_dataset(options.dataset)),
-            overwrite=True,
+            replace(self._form, **more),
+            overwrite=options.output_mode != "new",
             single=self.single,
         )
 

@@ -243,6 +243,10 @@ class PlannedRun(Run):
         """Return None: there are no rows."""
         return None
 
+    def recording(self, name: str) -> Recording:
+        """Return the name alone."""
+        return Recording(name=name)
+
 
 @lru_cache(maxsize=64)
 def _made_at(run_id: str) -> str:

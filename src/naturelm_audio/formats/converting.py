@@ -157,9 +157,12 @@ def planned_paths(
     names: Sequence[str],
     queries: Sequence[str],
     folder: Path,
+    options: FormatOptions,
     single: Path | None = None,
 ) -> list[tuple[Writer, Path]]:
     """Return every file that a conversion of a run to come may write, with its writer.
+
+    Combined tables of Raven are not among them: they are named after rates that nobody knows yet.
 
     Raises:
         MissingExtraError: a format needs a package that is not installed.
@@ -167,7 +170,7 @@ def planned_paths(
     if not formats:
         return []
     run = PlannedRun(sorted(names), list(queries))
-    writers = open_writers(formats, Export(run, folder, single=single))
+    writers = open_writers(formats, Export(run, folder, options, single))
     return [(writer, path) for writer in writers for path in writer.paths()]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from naturelm_audio.errors import OptionsError
-from naturelm_audio.format_names import check_output, format_of_suffix, single_output
+from naturelm_audio.format_names import check_effect, check_output, format_of_suffix, single_output
 from naturelm_audio.options.checks import real, whole
 from naturelm_audio.options.generation import GenerateOptions
 from naturelm_audio.options.names import DEFAULT_OUTPUT, RunOptions
@@ -41,6 +41,9 @@ class InferOptions(RunOptions):
     channel: int | None = None
     speed_factor: float = 1.0
     formats: tuple[str, ...] | None = None
+    per_file: bool = False
+    combined: bool = False
+    merge: bool = False
     dataset: Path | None = None
     recorder: str = "auto"
     time_zone: str | None = None
@@ -58,6 +61,7 @@ class InferOptions(RunOptions):
         if self.channel is not None:
             whole(self.channel, "--channel", at_least=1)
         check_output(self.output_path, self.output_formats, self.nominal_end, self.dataset)
+        self._check_form()
 
     def _check_ranking(self) -> None:
         given = {
@@ -73,6 +77,15 @@ class InferOptions(RunOptions):
             whole(self.top_k, "--top-k", at_least=1)
         if self.min_confidence is not None:
             real(self.min_confidence, "--min-confidence", at_least=0.0, at_most=1.0)
+
+    def _check_form(self) -> None:
+        given = {"per_file": self.per_file, "combined": self.combined, "merge": self.merge}
+        check_effect(given, [name for name in self.output_formats if name != "jsonl"])
+        if self.per_file and single_output(self.output_path, self.output_formats) is not None:
+            raise OptionsError(
+                f"--per-file: {self.output_path} is one file: name it "
+                f"{self.output_path.with_suffix('.jsonl').name}, and those of recordings come into a folder"
+            )
 
     @property
     def hop_seconds(self) -> float:

@@ -135,8 +135,10 @@ def test_joined_stages_have_all_rows_from_the_first_weights():
         init=InitOptions(model="x"),
         data=DataOptions(train=("p", "q")),
     )
-    second = Recipe(name="b", optimiser=OptimiserOptions(steps=4), data=DataOptions(train=("q", "r")))
+    data = DataOptions(train=("q", "r"), test=("t",))
+    second = Recipe(name="b", optimiser=OptimiserOptions(steps=4), data=data)
     joined = join_recipes([first, second])
+    assert joined.data.test == ("t",)
     assert (joined.name, joined.optimiser.steps, joined.data.train) == ("a+b", 7, ("p", "q", "r"))
     assert joined.init.model == "x"
     with pytest.raises(OptionsError):

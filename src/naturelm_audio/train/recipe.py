@@ -319,7 +319,9 @@ def join_recipes(stages: Sequence[Recipe]) -> Recipe:
     def together(name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(path for stage in stages for path in getattr(stage.data, name)))
 
-    data = dataclasses.replace(last.data, train=together("train"), valid=together("valid"))
+    data = dataclasses.replace(
+        last.data, train=together("train"), valid=together("valid"), test=together("test")
+    )
     optimiser = dataclasses.replace(last.optimiser, steps=sum(stage.optimiser.steps for stage in stages))
     name = "+".join(stage.name for stage in stages)
     return dataclasses.replace(last, name=name, init=stages[0].init, data=data, optimiser=optimiser)

@@ -52,7 +52,7 @@ def test_a_bad_recording_is_told_and_the_rest_is_built(table, tmp_path):
     result = run(table, "-o", tmp_path / "birds", "--component", "labels")
     assert result.return_value == 3
     assert "birds.csv:5: 3.wav: " in result.stderr
-    assert "5 rows in 1 components; 0 left out, 1 unusable" in result.stderr
+    assert "5 rows in 1 component; 0 left out, 1 unusable" in result.stderr
 
 
 def test_a_settings_file_and_what_changes_it(table, tmp_path):

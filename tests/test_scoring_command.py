@@ -43,7 +43,7 @@ def test_official_metrics_go_to_the_output(predictions, tmp_path):
         }
     }
     assert done.stdout == ""
-    assert "official metrics of 1 components, 4 rows" in done.stderr
+    assert "official metrics of 1 component, 4 rows" in done.stderr
 
 
 def test_details_rows_and_report_hold_both_modes(predictions, tmp_path):

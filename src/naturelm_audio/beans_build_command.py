@@ -124,9 +124,9 @@ def _say(built: Built, options: BuildOptions) -> None:
     left_out = built.left_out.counts.total()
     for reason, count in sorted(built.left_out.counts.items(), key=lambda item: (-item[1], item[0])):
         click.echo(f"left out: {count:,}: {reason}", err=True)
+    components = f"{len(built.components)} component{'s' * (len(built.components) != 1)}"
     click.echo(
-        f"{options.output}: {built.rows:,} rows in {len(built.components)} components; {left_out:,} left "
-        "out, "
+        f"{options.output}: {built.rows:,} rows in {components}; {left_out:,} left out, "
         f"{len(built.problems):,} unusable",
         err=True,
     )

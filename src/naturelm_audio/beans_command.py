@@ -68,7 +68,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--rank-labels", is_flag=True, help="Score every label of the component by its likelihood too.")
 @click.option("--predict-url", help="A server that speaks predictions_v1 answers in place of the model.")
 @click.option("--timeout-seconds", type=float, help="Limit of one call of the server.  [120]")
-@click.option("--mode", type=click.Choice(["official", "strict"]), help="Of the metrics file.  [strict]")
+@click.option(
+    "--mode",
+    type=click.Choice(["official", "strict"]),
+    help="Scores in the metrics file; the report has both.  [strict]",
+)
 @click.option("--no-spice", is_flag=True, help="Captions by CIDEr alone, without asking for SPIDEr.")
 @click.option("--resume", is_flag=True, help="Go on with an output that was interrupted.")
 @click.option("--overwrite", is_flag=True, help="Begin an output again.")

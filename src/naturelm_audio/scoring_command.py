@@ -26,7 +26,13 @@ TABLES = (".jsonl", ".csv", ".tsv")
 @click.option(
     "--output-path", type=click.Path(path_type=Path), help="Metrics file.  [<predictions>_metrics.json]"
 )
-@click.option("--mode", type=click.Choice(["official", "strict"]), default="strict", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(["official", "strict"]),
+    default="strict",
+    show_default=True,
+    help="Scores in the metrics file; the report has both.",
+)
 @click.option(
     "--benchmark", type=click.Path(path_type=Path), help="Components and their labels (JSON).  [BEANS-Zero]"
 )
@@ -93,8 +99,6 @@ def say_scores(found: ScoredFile) -> None:
             click.echo(f"{item.name}: {item.reason}", err=True)
     for note in (*scores.notes, *found.rankings.notes, *found.notes):
         click.echo(note, err=True)
-    click.echo(
-        f"{found.metrics}: {found.mode} metrics of {len(scores.components)} components, {found.rows:,} rows",
-        err=True,
-    )
+    components = f"{len(scores.components)} component{'s' * (len(scores.components) != 1)}"
+    click.echo(f"{found.metrics}: {found.mode} metrics of {components}, {found.rows:,} rows", err=True)
     click.echo(f"{found.report}: the report{f', with {found.plot.name}' if found.plot else ''}", err=True)

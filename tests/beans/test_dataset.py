@@ -115,8 +115,8 @@ def test_b1_only_the_known_name_or_an_explicit_one_streams(monkeypatch, caplog):
 class Stream:
     """What ``load_dataset(..., streaming=True)`` gives, as far as it is used."""
 
-    def __init__(self, rows, fails_after=None):
-        self.table, self.fails_after = table_of(rows), fails_after
+    def __init__(self, rows, fails_after=None, error=ConnectionError):
+        self.table, self.fails_after, self.error = table_of(rows), fails_after, error
 
     def with_format(self, name):
         assert name == "arrow"
@@ -125,7 +125,7 @@ class Stream:
     def iter(self, batch_size):
         for start in range(0, len(self.table), 3):
             if self.fails_after is not None and start >= self.fails_after:
-                raise ConnectionError("gone")
+                raise self.error("gone")
             yield self.table.slice(start, 3)
 
 
@@ -145,9 +145,11 @@ def test_the_hub_is_read_in_a_stream(monkeypatch):
     assert calls == [(("someone/zoo",), {"split": "test", "streaming": True})]
 
 
-def test_a_stream_that_breaks_off_says_how_to_go_on(monkeypatch):
+@pytest.mark.parametrize("error", [ConnectionError, pa.ArrowInvalid])
+def test_a_stream_that_breaks_off_says_how_to_go_on(monkeypatch, error):
     datasets = pytest.importorskip("datasets", reason="needs the [eval] extra")
-    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: Stream(zoo_rows(), fails_after=3))
+    broken = Stream(zoo_rows(), fails_after=3, error=error)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: broken)
     found = []
     with pytest.raises(DatasetError, match=r"the stream broke off \(gone\): go on with --resume"):
         found.extend(HubRows("someone/zoo").rows(Everything()))

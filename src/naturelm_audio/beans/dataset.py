@@ -162,8 +162,10 @@ class HubRows:
         """Yield the wanted rows in order; see :meth:`LocalRows.rows`.
 
         Raises:
-            DatasetError: the stream breaks off, or lacks columns.
+            DatasetError: the stream breaks off or is damaged, or lacks columns.
         """
+        import pyarrow
+
         try:
             for table in self._rows.iter(batch_size=ROWS_AT_ONCE):
                 _check_columns(table.column_names, self.name)
@@ -172,7 +174,7 @@ class HubRows:
                 yield from _with_audio(texts, keep, iter(table.column("audio").chunks))
                 if wanted.complete:
                     return
-        except OSError as error:
+        except (OSError, pyarrow.ArrowException) as error:
             raise DatasetError(
                 f"{self.name}: the stream broke off ({_first_line(error)}): go on with --resume"
             ) from None

@@ -11,6 +11,7 @@ from naturelm_audio import __version__
 from naturelm_audio.beans_build.leaks import LeakReport
 from naturelm_audio.beans_build.options import BuildOptions
 from naturelm_audio.beans_build.planned import Built, PlannedComponent
+from naturelm_audio.runs import counted
 
 __all__ = ["data_card"]
 
@@ -42,13 +43,10 @@ def data_card(options: BuildOptions, built: Built, leaks: LeakReport) -> str:
     parts = [
         _front_matter(options, components, rows),
         f"# {options.name}",
-        f"{rows:,} questions about animal sounds in {len(components)} components, in the schema of "
-        "BEANS-Zero: one "
-        "split `test`, mono audio at 16 kHz as a list of float32 in -1...1. Made by `naturelm "
-        "beans-build` of "
-        f"naturelm-audio {__version__}, seed {options.seed}. Scored by `beans` and `naturelm score`, "
-        "which take the "
-        "components from `components.json` beside this file.",
+        f"{rows:,} questions about animal sounds in {counted(len(components), 'component')}, in the schema "
+        "of BEANS-Zero: one split `test`, mono audio at 16 kHz as a list of float32 in -1...1. Made by "
+        f"`naturelm beans-build` of naturelm-audio {__version__}, seed {options.seed}. Scored by `beans` and "
+        "`naturelm score`, which take the components from `components.json` beside this file.",
         _components(components),
         _labels(components),
         _sources(components),

@@ -211,8 +211,8 @@ def png(columns: FloatArray, value_range: Range) -> bytes:
     """
     try:
         from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError("web", "Drawing a spectrogram") from error
+    except ImportError as error:  # never in the web app, whose pages need it as well
+        raise MissingExtraError("review", "Drawing spectrograms") from error
     darkest, brightest = value_range
     absent = np.isnan(columns)
     shades = np.clip((np.where(absent, darkest, columns) - darkest) / (brightest - darkest), 0, 1)

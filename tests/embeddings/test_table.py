@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.csv
@@ -107,7 +108,7 @@ def test_parts_are_cut_when_time_is_up_later_and_later(tmp_path, monkeypatch):
         last[0] = next(clock)
         return last[0]
 
-    monkeypatch.setattr(writer.time, "monotonic", monotonic)
+    monkeypatch.setattr(writer, "time", SimpleNamespace(monotonic=monotonic))  # not the clock of all threads
     cuts = []
     with open_writer(tmp_path / "t") as table:
         one = recording(tmp_path, "a.wav")

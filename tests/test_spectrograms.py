@@ -163,12 +163,12 @@ def test_a_picture_has_low_frequencies_at_the_bottom_and_nothing_where_nothing_i
 
 
 @given(st.floats(20, 8000), st.floats(20, 8000))
+def test_higher_is_higher_up(one, other):
+    assert (mel_position(one) < mel_position(other)) == (one < other) or abs(one - other) < 1e-6
+    assert 0 <= mel_position(one) <= 1
+
+
 def test_without_pillow_the_smallest_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'naturelm-audio\[review\]'"):
         png(np.zeros((4, 128), np.float32), (0.0, 1.0))
-
-
-def test_higher_is_higher_up(one, other):
-    assert (mel_position(one) < mel_position(other)) == (one < other) or abs(one - other) < 1e-6
-    assert 0 <= mel_position(one) <= 1

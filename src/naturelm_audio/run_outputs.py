@@ -102,7 +102,7 @@ class RunOutputs:
             return None
         options = self.options
         nominal = options.window_length_seconds * options.speed_factor if options.nominal_end else None
-        more = {"nominal_window_seconds": nominal, "dataset": read_dataset(options.dataset)}
+        more: dict[str, Any] = {"nominal_window_seconds": nominal, "dataset": read_dataset(options.dataset)}
         return convert(
             options.rows_path,
             self.formats,

@@ -190,7 +190,7 @@ def test_a_limit_makes_a_partial_result(zoo, predictions, tmp_path):
         (("--data-path", "x", "--resume", "--overwrite"), "exclude each other"),
         (("--data-path", "x", "--predict-url", "u", "--rank-labels"), "--rank-labels needs the model itself"),
         (("--data-path", "x", "--predict-url", "u", "--model", "m"), "--model has no effect beside"),
-        (("--data-path", "x", "--timeout-seconds", "-1"), "--timeout-seconds must be a finite number above 0"),
+        (("--data-path", "x", "--timeout-seconds", "-1"), "--timeout-seconds must be a finite number"),
         (("--data-path", "x", "--cfg-path", "none.yml"), "no such configuration file"),
     ],
 )

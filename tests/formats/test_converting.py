@@ -49,7 +49,9 @@ def test_all_formats_at_once_and_again(tmp_path: Path, per_file: bool | None):
 
 def test_every_file_that_is_written_was_announced(tmp_path: Path):
     done = made(tmp_path, documented(**PLACE), list(FORMATS), ALL)
-    planned = {path for _, path in planned_paths(list(FORMATS), [NAME], ["q"], tmp_path / "out", FormatOptions())}
+    planned = {
+        path for _, path in planned_paths(list(FORMATS), [NAME], ["q"], tmp_path / "out", FormatOptions())
+    }
     assert set(done.paths) == planned
     assert set((tmp_path / "out").rglob("*.*")) == planned | {tmp_path / "out/results.params.json"}
 

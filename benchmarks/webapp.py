@@ -80,7 +80,8 @@ def long_recording(page, path: Path) -> tuple[float, float]:
     page.get_by_role("tab", name="Long recording").click()
     page.locator("#nl-file-long").set_input_files(str(path))
     page.get_by_role("button", name=f"Remove {path.name}").wait_for(timeout=600_000)
-    picture = timed(lambda: page.locator("#nl-uploads-long [data-tiles-missing='0']").wait_for())
+    whole = f"#nl-uploads-long [data-recording='{path.name}'] [data-tiles-missing='0']"
+    picture = timed(lambda: page.locator(whole).wait_for())
     start = time.perf_counter()
     page.locator("#nl-go-long").click()
     page.wait_for_function(SEGMENTS, arg=path.name, polling=50)

@@ -7,7 +7,7 @@ import pytest
 
 def test_every_tab_takes_real_recordings(app, browser, shared_dir, tmp_path):
     image = pytest.importorskip("PIL.Image", reason="needs pillow of [web]")
-    from screenshots import take
+    from web_screenshots import take
 
     made = take(browser, app.address, shared_dir / "recordings" / "examples", tmp_path)
     assert [path.name for path in made] == ["web-ask.png", "web-batch.png", "web-long-recording.png"]

@@ -30,6 +30,7 @@ naturelm.timeline = (value, segments, colours, onChoose) => {
     button("◀", "Earlier", () => move(-0.5)), button("▶", "Later", () => move(0.5)),
     button("Show all", "Show the whole recording", () => look(0, total)), where);
   const element = make("div", { class: "nl-timeline" }, toolbar, view);
+  element.dataset.recording = value.clip.name;
   const tiles = naturelm.tiles(value.session, value.clip.id, value.listening, () => draw());
   new ResizeObserver(() => draw()).observe(view);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw());

@@ -1,6 +1,6 @@
 """Make the pictures of the web app for the documentation, with the example recordings in assets/.
 
-    python tests/web/screenshots.py [FOLDER] [--recordings FOLDER] [--all]
+    python tests/web_screenshots.py [FOLDER] [--recordings FOLDER] [--all]
 
 Needs the tools of [dev] and a browser. Writes web-ask.png, web-batch.png and web-long-recording.png, and with
 --all the same in the dark and as wide as a phone.
@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 PATIENCE_MS = 600_000

@@ -12,16 +12,16 @@ import toys
 
 from naturelm_audio.checkpoint import save_model, save_official
 
-CHILD = """
-import json, resource, sys
+CHILD = f"""
+{toys.PEAK_BYTES}
+import json
 import accelerate, transformers
 from naturelm_audio.checkpoint import load_model
-unit = 1 if sys.platform == "darwin" else 1024
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+before = peak_bytes()
 model = load_model(sys.argv[1], device="cpu", dtype=sys.argv[2], qformer_heads=2)
 checksum = sum(parameter.double().sum().item() for parameter in model.parameters() if parameter.numel() < 1e6)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-print(json.dumps({"growth": after - before, "weights": sum(p.nbytes for p in model.parameters())}))
+after = peak_bytes()
+print(json.dumps({{"growth": after - before, "weights": sum(p.nbytes for p in model.parameters())}}))
 """
 
 

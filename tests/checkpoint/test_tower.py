@@ -87,14 +87,14 @@ def test_random_weights_of_any_size():
     assert tokens.isfinite().all()
 
 
-CHILD = """
-import json, resource, sys, torch
+CHILD = f"""
+{toys.PEAK_BYTES}
+import json, torch
 from naturelm_audio.checkpoint import load_audio_tower
 tower = load_audio_tower(sys.argv[1], device="cpu", dtype="bfloat16")
 tokens = tower.encode_tokens(torch.randn(1, 160_000) * 0.1)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 parameters = sum(parameter.numel() for parameter in tower.parameters())
-print(json.dumps({"peak_bytes": peak, "shape": list(tokens.shape), "parameters": parameters}))
+print(json.dumps({{"peak_bytes": peak_bytes(), "shape": list(tokens.shape), "parameters": parameters}}))
 """
 BEATS_CFG = {
     "input_patch_size": 16, "deep_norm": True, "relative_position_embedding": True, "gru_rel_pos": True,

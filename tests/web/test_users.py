@@ -119,6 +119,32 @@ def test_too_many_and_too_long_are_sentences(client, sessions):
     assert "hours" in give(client, session, "long", content=sound(9.0)).json()["problem"]
 
 
+@pytest.mark.parametrize("replace", [True, False], ids=["another", "removed"])
+def test_a_job_stops_when_its_long_recording_goes(client, sessions, replace):
+    class Started:
+        stopped = False
+
+        def start(self):
+            """Nothing to do."""
+
+        def cancel(self):
+            self.stopped = True
+
+        wait = delete = cancel
+
+    session = sessions.open()
+    give(client, session, "long", "one.wav")
+    job = session.start("long", lambda folder: Started())
+    give(client, session, "batch", "two.wav")
+    session.remove("batch")
+    assert not job.stopped
+    if replace:
+        give(client, session, "long", "two.wav")
+    else:
+        session.remove("long")
+    assert job.stopped
+
+
 def test_equal_names_are_told_apart_and_a_long_recording_takes_the_place_of_the_last(client, sessions):
     session = sessions.open()
     assert [give(client, session).json()["name"] for _ in range(3)] == ["a.wav", "a (2).wav", "a (3).wav"]

@@ -123,6 +123,8 @@ class Session:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _drop_all(self, tab: str) -> None:
+        if tab in self.jobs:
+            self.jobs[tab].cancel()  # what it listens to goes; its answers stay
         for upload in self.uploads[tab].values():
             upload.delete()
         self.uploads[tab].clear()

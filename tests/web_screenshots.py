@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
 
 PATIENCE_MS = 600_000
 QUESTION = "What is the common name for the focal species in the audio?"

@@ -5,7 +5,6 @@ Everything is read as text, never as a number or a missing value. Knows nothing 
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 import logging
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from naturelm_audio.errors import NatureLMError
+from naturelm_audio.files import text_encoding
 
 __all__ = ["Prediction", "PredictionsError", "check_rows", "read_predictions"]
 
@@ -61,7 +61,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
     """
     path = Path(path)
     try:
-        with open(path, encoding=_encoding(path), newline="") as file:
+        with open(path, encoding=text_encoding(path), newline="") as file:
             separator = SEPARATORS.get(path.suffix.lower())
             records = _json_lines(file, path) if separator is None else _table(file, path, separator)
             rows = _predictions(records)
@@ -83,12 +83,6 @@ def check_rows(records: Iterable[Mapping[str, Any]]) -> list[Prediction]:
         PredictionsError: see :func:`read_predictions`.
     """
     return _predictions((record, f"row {number}") for number, record in enumerate(records, 1))
-
-
-def _encoding(path: Path) -> str:
-    with open(path, "rb") as file:
-        start = file.read(2)
-    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _json_lines(file: TextIO, path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:

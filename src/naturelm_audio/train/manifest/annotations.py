@@ -6,7 +6,6 @@ the annotation file unless another is given.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import json
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from naturelm_audio.errors import MissingExtraError, OutputError
-from naturelm_audio.files import clear_errors, replacing
+from naturelm_audio.files import clear_errors, replacing, text_encoding
 from naturelm_audio.records import dump_json
 from naturelm_audio.train.manifest.examples import Example, from_mapping
 from naturelm_audio.train.manifest.problems import ManifestError, Problem, refuse_if_any
@@ -130,9 +129,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        with open(path, "rb") as raw:
-            utf16 = raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        with open(path, encoding="utf-16" if utf16 else "utf-8-sig") as file:
+        with open(path, encoding=text_encoding(path)) as file:
             yield file
     except OSError as error:
         raise ManifestError(f"{path}: can't be read: {error.strerror or error}") from None

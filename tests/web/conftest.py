@@ -80,6 +80,10 @@ class Visitor:
             place.locator(f".nl-survey [name={name}]").fill(text)
         place.get_by_role("button", name="Make Camtrap DP").click()
 
+    def unforgiven(self) -> list[str]:
+        """What the page complained of until now."""
+        return [text for text in self.complaints if not any(part in text for part in self.forgiven)]
+
     def rows(self) -> list[list[str]]:
         """Cells of the table of answers."""
         lines = self.page.locator("#nl-results tbody tr").all()
@@ -106,13 +110,30 @@ def visitor(app: App, browser: Any) -> Iterator[Callable[..., Visitor]]:
         page.get_by_text("Or an example:").first.wait_for()
         return one
 
+    open_page.opened = opened  # type: ignore[attr-defined]
     yield open_page
+    # Before any is closed: what a page is still loading then is refused, for its session is over.
+    heard = [one.unforgiven() for one in opened]
+    foreign = [one.foreign for one in opened]
     for one in opened:
         one.context.close()
-    for one in opened:
-        assert one.foreign == [], "the page asked other hosts"
-        heard = [text for text in one.complaints if not any(part in text for part in one.forgiven)]
-        assert heard == [], "the page complained"
+    assert foreign == [[] for _ in opened], "the page asked other hosts"
+    assert heard == [[] for _ in opened], "the page complained"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Show with a failed test what its pages showed: a text that never came is not told by its absence."""
+    report = yield
+    pages = getattr(getattr(item, "funcargs", {}).get("visitor"), "opened", [])
+    if report.when == "call" and report.failed:
+        for one in pages:
+            try:
+                seen = one.page.locator("body").inner_text()
+            except Exception as error:  # closed, or too busy: the failure is told without it
+                seen = f"not to be read: {error}"
+            report.sections += [("page", seen), ("log of the app", one.app.log.read_text()[-2000:])]
+    return report
 
 
 def note_failure(visitor: Visitor, request: Any) -> None:
@@ -131,8 +152,9 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     folder = tmp_path_factory.mktemp("sounds")
 
     def write(name: str, seconds: float = 3.0, rate_hz: int = 16_000, seed: int = 0) -> Path:
-        path = folder / name
+        path = folder / f"{seconds:g}-{rate_hz}-{seed}" / name
         if not path.exists():
+            path.parent.mkdir(exist_ok=True)
             time_s = np.arange(round(seconds * rate_hz)) / rate_hz
             noise = np.random.default_rng(seed).standard_normal(len(time_s)) * 0.02
             soundfile.write(path, 0.3 * np.sin(2 * np.pi * (700 + 300 * seed) * time_s) + noise, rate_hz)

@@ -109,7 +109,7 @@ def test_wrong_files_are_sentences(visitor, sounds, tmp_path):
 
 def test_a_clip_that_is_too_long_is_sent_to_the_other_tab(visitor, sounds):
     user = visitor()
-    user.give("ask", sounds("hour.wav", 400.0, 8_000), wait=False)
+    user.give("ask", sounds("minutes.wav", 400.0, 8_000), wait=False)
     user.page.locator("#nl-uploads-ask").get_by_text("open it under Long recording").wait_for()
 
 
@@ -150,3 +150,16 @@ def test_a_question_that_is_being_typed_stays(visitor, sounds):
     user.page.get_by_label("Question", exact=True).fill("Caption the au")
     answers(user).locator(".nl-answer").wait_for()
     expect(user.page.get_by_label("Question", exact=True)).to_have_value("Caption the au")
+
+
+def test_what_is_dropped_while_the_page_still_connects_is_taken(visitor, sounds):
+    user = visitor()
+    held = []
+    user.page.route("**/queue/join*", lambda route: held.append(route))
+    with user.page.expect_request("**/queue/join*"):
+        user.page.goto(user.app.address)
+    user.give("ask", sounds("tone.wav", 3.0), wait=False)
+    expect(user.page.locator("#nl-uploads-ask li")).to_have_count(0)
+    held[0].continue_()
+    user.page.unroute("**/queue/join*")
+    user.is_there("ask", "tone.wav")

@@ -81,7 +81,6 @@ def set_number(user, label, value):
     field = user.page.get_by_label(label)
     field.fill(value)
     field.press("Tab")
-    user.page.wait_for_timeout(1000)  # Gradio takes the value a moment after the field is left
 
 
 def test_settings_are_used_and_wrong_ones_are_sentences(visitor, sounds):
@@ -94,6 +93,33 @@ def test_settings_are_used_and_wrong_ones_are_sentences(visitor, sounds):
     set_number(user, "Hop (s)", "5")
     user.ask(QUESTION)
     user.page.locator(".nl-reply").nth(1).get_by_text("the hop length 5 s is longer").wait_for()
+
+
+def test_what_is_typed_at_once_stays(visitor):
+    """Gradio's own tabs and folds put their first values over what was typed in the first second."""
+    user = visitor()
+    user.page.get_by_role("button", name="Model and settings").click()
+    typed = {"#nl-settings input[type=number]": "1"}
+    for tab, name in (("batch", "Batch"), ("long", "Long recording")):
+        typed |= {f"#nl-{box}-{tab} textarea": f"{box} {tab}" for box in ("question", "labels")}
+        user.tab(name)
+        for box, text in typed.items():
+            if tab in box or tab == "batch":
+                user.page.locator(box).first.fill(text)
+    user.page.wait_for_timeout(3000)
+    assert {box: user.page.locator(box).first.input_value() for box in typed} == typed
+
+
+def test_tabs_are_for_keys_too(visitor):
+    page = visitor().page
+    page.get_by_role("tab", name="Ask").focus()
+    keys = (("ArrowRight", "Batch"), ("End", "Long recording"), ("ArrowRight", "Ask"))
+    for key, name in (*keys, ("ArrowLeft", "Long recording")):
+        page.keyboard.press(key)
+        expect(page.get_by_role("tab", name=name)).to_be_focused()
+        expect(page.get_by_role("tab", selected=True)).to_have_text(name)
+        expect(page.get_by_role("tabpanel", name=name)).to_be_visible()
+    expect(page.get_by_role("tabpanel")).to_have_count(1)
 
 
 def test_a_password_keeps_others_out(browser, tmp_path):

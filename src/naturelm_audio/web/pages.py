@@ -26,6 +26,7 @@ __all__ = ["State", "build"]
 
 TITLE = "NatureLM-audio"
 PURPOSE = "Ask questions about animal sounds."
+TABS = {"ask": "Ask", "batch": "Batch", "long": "Long recording"}
 CONVERSATIONS_KEPT = 20
 ACCEPT = ",".join(sorted(AUDIO_SUFFIXES | MEDIA_SUFFIXES))
 # Waits for the page's own script, whichever of the two the browser has first.
@@ -69,13 +70,13 @@ def build(state: State) -> Any:
         session = gradio.State()
         head = gradio.HTML(_head(state.shelf.get()), elem_id="nl-head")
         settings, model, model_status = _settings(state)
-        with gradio.Tabs():
-            with gradio.Tab("Ask", id="ask"):
-                ask = _ask_tab(state)
-            with gradio.Tab("Batch", id="batch"):
-                batch = _batch_tab(state)
-            with gradio.Tab("Long recording", id="long"):
-                long = _long_tab(state)
+        _part("tabs", "nl-tabs", names=TABS)
+        with gradio.Column(elem_id="nl-panel-ask"):
+            ask = _ask_tab(state)
+        with gradio.Column(elem_id="nl-panel-batch"):
+            batch = _batch_tab(state)
+        with gradio.Column(elem_id="nl-panel-long"):
+            long = _long_tab(state)
         parts = [ask["uploads"], batch["uploads"], long["uploads"]]
         page.load(_opener(state), None, [session, *parts], show_progress="hidden")
         page.unload(_closer(state))
@@ -193,7 +194,8 @@ def _settings(state: State) -> tuple[list[Any], Any, Any]:
     """The panel of models and settings; the settings are in the order of CHOICE_NAMES."""
     longest = float(state.shelf.get().model.config.max_clip_seconds)
     generate = state.generate
-    with gradio.Accordion("Model and settings", open=False, elem_id="nl-settings"):
+    _part("unfold", "nl-unfold", heading="Model and settings", controls="nl-settings")
+    with gradio.Column(elem_id="nl-settings"):
         model = gradio.Dropdown(
             state.shelf.names, value=state.shelf.names[0], label="Model", info="Local models of this app.",
             elem_id="nl-model", filterable=False, visible=len(state.shelf.names) > 1,
@@ -202,8 +204,8 @@ def _settings(state: State) -> tuple[list[Any], Any, Any]:
         with gradio.Row():
             settings: list[Any] = [
                 gradio.Number(longest, label="Window (s)", info="How much is heard at once."),
-                gradio.Number(None, label="Hop (s)", info="From window to window; empty: no overlap."),
-                gradio.Number(None, label="Channel", info="From 1; empty: the mean of all.", precision=0),
+                gradio.Number(0, label="Hop (s)", info="From window to window; 0: no overlap."),
+                gradio.Number(0, label="Channel", info="From 1; 0: the mean of all.", precision=0),
                 gradio.Number(1, label="Slower (times)", info="10 for bats: heard ten times slower."),
             ]
         with gradio.Row():

@@ -9,6 +9,7 @@ naturelm.parts.uploads = (root, props) => {
   let queue = Promise.resolve(); // files go up one after another, also those of a second drop
   let sending = null;
   let stopped = false;
+  const early = []; // dropped while the page was still connecting
 
   const input = make("input", {
     type: "file", accept, multiple, class: "nl-file", id: `nl-file-${tab}`,
@@ -66,7 +67,8 @@ naturelm.parts.uploads = (root, props) => {
   }
 
   function take(files) {
-    if (!session || !files.length) return;
+    if (!files.length) return;
+    if (!session) { early.push(...files); return; }
     queue = queue.then(() => takeAll(multiple ? files : files.slice(0, 1))).catch((error) => complain(error.message));
   }
 
@@ -157,5 +159,6 @@ naturelm.parts.uploads = (root, props) => {
     if (!value.session || value.session === session) return;
     session = value.session;
     offer(props.examples || []);
+    take(early.splice(0));
   };
 };

@@ -13,7 +13,15 @@ from typing import TextIO
 
 from naturelm_audio.errors import OutputError
 
-__all__ = ["LineFile", "clear_errors", "replacing", "replacing_file", "text_encoding", "write_atomically"]
+__all__ = [
+    "LineFile",
+    "clear_errors",
+    "encoding_of",
+    "replacing",
+    "replacing_file",
+    "text_encoding",
+    "write_atomically",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -143,8 +151,12 @@ def text_encoding(path: Path) -> str:
         OSError: the file can't be read.
     """
     with open(path, "rb") as file:
-        start = file.read(2)
-    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        return encoding_of(file.read(2))
+
+
+def encoding_of(start: bytes) -> str:
+    """Return the encoding of a text that begins with these bytes, as :func:`text_encoding` does of a file."""
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 @contextlib.contextmanager

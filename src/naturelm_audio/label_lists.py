@@ -6,7 +6,6 @@ TSV with a column ``label``, ``common_name`` or ``scientific_name``). Knows noth
 
 from __future__ import annotations
 
-import codecs
 import csv
 import hashlib
 import io
@@ -20,6 +19,7 @@ from typing import Any
 
 from naturelm_audio import prompts
 from naturelm_audio.errors import LabelError
+from naturelm_audio.files import encoding_of
 from naturelm_audio.labels import NONE, is_none
 from naturelm_audio.options.checks import real, whole
 from naturelm_audio.records import Label
@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_TOP_K = 5
 TABLES = (".csv", ".tsv")
 DELIMITERS = ",;\t"
-ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 # Column, without blanks, underscores and case -> field of a label.
 COLUMNS = {
     "label": "label",
@@ -170,9 +169,8 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise LabelError(f"{path}: can't be read: {error.strerror or error}") from None
-    mark = next((mark for mark in ENCODINGS if data.startswith(mark)), b"")
     try:
-        text = data.decode(ENCODINGS.get(mark, "utf-8"))
+        text = data.decode(encoding_of(data))
     except UnicodeDecodeError:
         raise LabelError(f"{path}: is neither UTF-8 nor UTF-16 with a mark: save it as UTF-8") from None
     if "\0" in text:

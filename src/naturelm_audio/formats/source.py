@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import IO
 
 from naturelm_audio.errors import OutputError
-from naturelm_audio.files import clear_errors
+from naturelm_audio.files import clear_errors, encoding_of
 from naturelm_audio.formats.text import one_line
 from naturelm_audio.records import Answer
 
 __all__ = ["BadLine", "ResultFile"]
 
-UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SURROGATE = re.compile("[\ud800-\udfff]")
 QUERY = re.compile(rb'"query":("(?:[^"\\]|\\.)*")')
 BAD_LINES_KEPT = 1000
@@ -212,12 +211,13 @@ def _opened(path: Path) -> IO[bytes]:
     """Open the file as UTF-8; UTF-16, as some editors save, is rewritten first."""
     with clear_errors(path, "read"):
         file = open(path, "rb")  # noqa: SIM115 - closed by ResultFile
-        if file.read(2) not in UTF_16_MARKS:
+        encoding = encoding_of(file.read(2))
+        if encoding != "utf-16":
             file.seek(0)
             return file
         file.close()
         copy = tempfile.TemporaryFile()  # noqa: SIM115 - as above
-        with open(path, encoding="utf-16", newline="") as source:
+        with open(path, encoding=encoding, newline="") as source:
             shutil.copyfileobj(source, codecs.getwriter("utf-8")(copy))
         copy.seek(0)
         return copy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import math
@@ -12,12 +11,12 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 
 from naturelm_audio.errors import OptionsError
+from naturelm_audio.files import encoding_of
 from naturelm_audio.metadata.clocks import localised, parse_time, parse_zone
 
 __all__ = ["KnownRow", "KnownTable", "read_known_table"]
 
 COLUMNS = ("audio_path", "start_time", "time_zone", "latitude", "longitude", "site", "recorder")
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 MOST_BYTES = 256 << 20
 
 
@@ -154,8 +153,7 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise OptionsError(f"--metadata {path}: can't be read: {error.strerror or error}") from None
-    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
     try:
-        return data.decode(encoding)
+        return data.decode(encoding_of(data))
     except UnicodeDecodeError:
         raise OptionsError(f"--metadata {path}: is not UTF-8 text: save it as UTF-8") from None

@@ -6,7 +6,6 @@ of what the columns mean.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import datetime
 import io
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from naturelm_audio.errors import MissingExtraError
+from naturelm_audio.files import encoding_of
 from naturelm_audio.train.manifest.problems import ManifestError, Problem
 
 __all__ = ["Row", "Table", "folded", "is_blank", "number", "parquet_rows", "read_table", "read_text"]
@@ -27,7 +27,6 @@ __all__ = ["Row", "Table", "folded", "is_blank", "number", "parquet_rows", "read
 logger = logging.getLogger(__name__)
 
 _BLANK = {"", "nan", "na", "n/a", "null", "<na>"}
-_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _DELIMITERS = "\t,;|"
 
 
@@ -90,13 +89,13 @@ def read_text(path: str | Path) -> str:
         ManifestError: it is not there, or is no text.
     """
     data = _read_bytes(Path(path))
-    for mark, encoding in _MARKS.items():
-        if data.startswith(mark):
-            return _decoded(data, encoding, path)
+    encoding = encoding_of(data)
+    if encoding == "utf-16":
+        return _decoded(data, encoding, path)
     if b"\0" in data[:65536]:
         raise ManifestError(f"{path}: not text (or UTF-16 without a byte-order mark): save it as UTF-8")
     try:
-        return data.decode("utf-8")
+        return data.decode(encoding)
     except UnicodeDecodeError:
         logger.warning("%s: not UTF-8; read as Windows-1252", path)
         return _decoded(data, "cp1252", path)

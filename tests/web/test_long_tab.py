@@ -113,6 +113,19 @@ def test_zoom_shows_less_and_finer(listened):
     shows(listened, "0:00 - 1:00")
 
 
+def test_answers_stay_when_their_recording_is_removed_and_say_so(listened):
+    click_at(listened, 25)
+    listened.page.locator(".nl-detail audio").wait_for()
+    listened.page.get_by_role("button", name="Zoom in").click()
+    listened.page.get_by_role("button", name="Remove mixture.wav").click()
+    expect(listened.page.locator(".nl-detail")).to_contain_text("mixture.wav was removed.")
+    listened.page.get_by_role("button", name="Zoom in").click()
+    listened.page.locator(".nl-view").focus()
+    listened.page.keyboard.press("Home")
+    expect(listened.page.locator(".nl-detail")).to_contain_text("cricket")
+    expect(listened.page.locator(".nl-detail")).to_contain_text("mixture.wav was removed.")
+
+
 def test_filters_by_answer_confidence_and_text(listened):
     page = listened.page
     page.get_by_text("The same as a list").click()

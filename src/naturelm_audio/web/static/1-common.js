@@ -53,8 +53,23 @@ window.naturelm = (() => {
     return `${base(session)}/${kind}/${upload}?${query}`;
   }
 
+  const removed = new Set(); // clips that are deleted or about to be
+  const REMOVED = "naturelm-removed";
+
+  /** Nothing of this clip is asked for any more. */
+  function leave(clip) {
+    removed.add(clip.id);
+    document.dispatchEvent(new CustomEvent(REMOVED, { detail: clip.id }));
+  }
+
+  function onLeave(id, action) {
+    document.addEventListener(REMOVED, (event) => { if (event.detail === id) action(); });
+  }
+
   /** A stretch of sound: its picture with a moving line, and a player. */
   function listen(session, clip, start, end, listening = {}) {
+    const goneNote = () => make("p", { class: "nl-empty", text: `${clip.name} was removed.` });
+    if (removed.has(clip.id)) return goneNote();
     const picture = make("img", {
       src: address(session, "pictures", clip.id, start, end, listening),
       alt: `Spectrogram of ${clip.name}, ${span(start, end)}, low frequencies at the bottom`,
@@ -77,7 +92,12 @@ window.naturelm = (() => {
     });
     heard.addEventListener("seeked", follow);
     const frame = make("div", { class: "nl-picture" }, picture, line, frequencies(listening.speed || 1));
-    return make("div", { class: "nl-listen" }, frame, heard);
+    const element = make("div", { class: "nl-listen" }, frame, heard);
+    onLeave(clip.id, () => {
+      for (const part of [picture, heard]) part.removeAttribute("src"); // else they go on loading
+      element.replaceChildren(goneNote());
+    });
+    return element;
   }
 
   /** Marks of frequency at the left edge of a picture, where the mel scale has them. */
@@ -195,7 +215,7 @@ window.naturelm = (() => {
   }
 
   return {
-    parts, make, clock, span, percent, count, ask, base, address, listen, frequencies, follow, cancel, progress,
+    parts, make, clock, span, percent, count, ask, base, address, listen, leave, onLeave, removed, frequencies, follow, cancel, progress,
     downloads, confidence, problemOf, mount,
   };
 })();

@@ -1,7 +1,7 @@
 "use strict";
 // Recordings that a user gives: dropped, chosen or examples; each with its picture and player.
 naturelm.parts.uploads = (root, props) => {
-  const { make, ask, base, clock, count, listen } = naturelm;
+  const { make, ask, base, clock, count, leave, listen } = naturelm;
   const { tab, multiple, accept, upload_bytes: limit, cards } = props;
   let session = null;
   const clips = [];
@@ -124,6 +124,7 @@ naturelm.parts.uploads = (root, props) => {
   }
 
   function forget(clip) {
+    leave(clip);
     preview.replaceChildren();
     entries.get(clip)?.remove();
     entries.delete(clip);
@@ -131,7 +132,7 @@ naturelm.parts.uploads = (root, props) => {
   }
 
   async function remove(clip) {
-    for (const part of entries.get(clip)?.querySelectorAll("img, audio") || []) part.removeAttribute("src");
+    leave(clip);
     await ask(`${base(session)}/uploads/${tab}/${clip.id}`, { method: "DELETE" }).catch(() => {});
     forget(clip);
     tell();

@@ -20,7 +20,7 @@ naturelm.parts.conversation = (root, props) => {
         onclick: () => {
           if (place.firstChild) { place.replaceChildren(); return; }
           place.replaceChildren(listen(value.session, clip, row.start_seconds, row.end_seconds, value.listening));
-          place.querySelector("audio").play().catch(() => {});
+          place.querySelector("audio")?.play().catch(() => {});
         },
       })), place);
     return line;

@@ -49,7 +49,7 @@ naturelm.parts.results = (root, props) => {
       if (open && open.classList.contains("nl-heard")) { open.remove(); return; }
       const player = listen(value.session, { id, name: row.audio_path }, row.start_seconds, row.end_seconds, value.listening);
       entry.after(make("tr", { class: "nl-heard" }, make("td", { colspan: heads.length }, player)));
-      player.querySelector("audio").play().catch(() => {});
+      player.querySelector("audio")?.play().catch(() => {});
     }
 
     function matching() {

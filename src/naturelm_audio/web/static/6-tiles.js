@@ -9,10 +9,15 @@ naturelm.tiles = (session, upload, listening, changed) => {
   const wanted = [];
   let loading = 0;
 
+  naturelm.onLeave(upload, () => {
+    wanted.length = 0;
+    for (const image of kept.values()) if (!image.ready) image.removeAttribute("src");
+  });
+
   const name = (level, index) => `${level}/${index}`;
 
   function load() {
-    while (loading < AT_ONCE && wanted.length) {
+    while (loading < AT_ONCE && wanted.length && !naturelm.removed.has(upload)) {
       const { level, index } = wanted.pop(); // what was asked for last is what is looked at now
       const key = name(level, index);
       if (kept.has(key)) continue;

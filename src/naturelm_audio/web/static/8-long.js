@@ -61,7 +61,7 @@ naturelm.parts.long = (root, props) => {
         value.questions.length > 1 ? make("span", { class: "nl-query", text: one.query }) : null,
         make("strong", { text: one.output || problemOf(one) }), confidence(one.confidence), ranking(one)));
       detail.replaceChildren(make("p", { class: "nl-when", text: span(segment.start_seconds, segment.end_seconds) }), make("ul", {}, ...answers), player);
-      if (play) player.querySelector("audio").play().catch(() => {});
+      if (play) player.querySelector("audio")?.play().catch(() => {});
     }
 
     function ranking(row) {

@@ -36,6 +36,13 @@ def test_utf16_without_a_mark_is_refused_with_what_to_do(tmp_path):
         read_table(path)
 
 
+def test_a_mark_of_utf8_is_believed_and_never_read_as_something_else(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + TEXT.encode("cp1252"))
+    with pytest.raises(ManifestError, match=r"t\.csv"):
+        read_table(path)
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_delimiter_is_found(delimiter):
     table = parse_table(delimiter.join(("path", "label", "x")) + "\na" + delimiter + '"b, c; d"', "t")

@@ -6,6 +6,7 @@ of what the columns mean.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import datetime
 import io
@@ -90,7 +91,7 @@ def read_text(path: str | Path) -> str:
     """
     data = _read_bytes(Path(path))
     encoding = encoding_of(data)
-    if encoding == "utf-16":
+    if encoding == "utf-16" or data.startswith(codecs.BOM_UTF8):  # says what it is: nothing to guess
         return _decoded(data, encoding, path)
     if b"\0" in data[:65536]:
         raise ManifestError(f"{path}: not text (or UTF-16 without a byte-order mark): save it as UTF-8")

@@ -99,13 +99,17 @@ def test_what_is_typed_at_once_stays(visitor):
     """Gradio's own tabs and folds put their first values over what was typed in the first second."""
     user = visitor()
     user.page.get_by_role("button", name="Model and settings").click()
-    typed = {"#nl-settings input[type=number]": "1"}
+    typed = {}
+
+    def fill(box, text):
+        user.page.locator(box).first.fill(text)
+        typed[box] = text
+
+    fill("#nl-settings input[type=number]", "1")
     for tab, name in (("batch", "Batch"), ("long", "Long recording")):
-        typed |= {f"#nl-{box}-{tab} textarea": f"{box} {tab}" for box in ("question", "labels")}
         user.tab(name)
-        for box, text in typed.items():
-            if tab in box or tab == "batch":
-                user.page.locator(box).first.fill(text)
+        for box in ("question", "labels"):
+            fill(f"#nl-{box}-{tab} textarea", f"{box} {tab}")
     user.page.wait_for_timeout(3000)
     assert {box: user.page.locator(box).first.input_value() for box in typed} == typed
 

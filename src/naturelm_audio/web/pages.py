@@ -20,13 +20,13 @@ from naturelm_audio.web.forms import Choices, labels_of, questions_of, start_job
 from naturelm_audio.web.jobs import Job
 from naturelm_audio.web.models import Loaded, Shelf
 from naturelm_audio.web.questions import SUGGESTIONS
-from naturelm_audio.web.sessions import Session, Sessions
+from naturelm_audio.web.sessions import TABS, Session, Sessions
 
 __all__ = ["State", "build"]
 
 TITLE = "NatureLM-audio"
 PURPOSE = "Ask questions about animal sounds."
-TABS = {"ask": "Ask", "batch": "Batch", "long": "Long recording"}
+TAB_NAMES = dict(zip(TABS, ("Ask", "Batch", "Long recording"), strict=True))
 CONVERSATIONS_KEPT = 20
 ACCEPT = ",".join(sorted(AUDIO_SUFFIXES | MEDIA_SUFFIXES))
 # Waits for the page's own script, whichever of the two the browser has first.
@@ -70,7 +70,7 @@ def build(state: State) -> Any:
         session = gradio.State()
         head = gradio.HTML(_head(state.shelf.get()), elem_id="nl-head")
         settings, model, model_status = _settings(state)
-        _part("tabs", "nl-tabs", names=TABS)
+        _part("tabs", "nl-tabs", names=TAB_NAMES)
         with gradio.Column(elem_id="nl-panel-ask"):
             ask = _ask_tab(state)
         with gradio.Column(elem_id="nl-panel-batch"):

@@ -53,23 +53,27 @@ window.naturelm = (() => {
     return `${base(session)}/${kind}/${upload}?${query}`;
   }
 
-  const removed = new Set(); // clips that are deleted or about to be
-  const REMOVED = "naturelm-removed";
+  const lives = new Map();
 
-  /** Nothing of this clip is asked for any more. */
-  function leave(clip) {
-    removed.add(clip.id);
-    document.dispatchEvent(new CustomEvent(REMOVED, { detail: clip.id }));
+  /** Aborted when a clip is deleted or about to be: nothing of it is asked for any more. */
+  function life(id) {
+    if (!lives.has(id)) lives.set(id, new AbortController());
+    return lives.get(id);
   }
 
-  function onLeave(id, action) {
-    document.addEventListener(REMOVED, (event) => { if (event.detail === id) action(); });
+  const goneNote = (clip) => make("p", { class: "nl-empty", text: `${clip.name} was removed.` });
+
+  function leave(clip) {
+    life(clip.id).abort();
+    for (const element of document.querySelectorAll(`.nl-listen[data-clip="${clip.id}"]`)) {
+      for (const part of element.querySelectorAll("img, audio")) part.removeAttribute("src"); // else they go on loading
+      element.replaceChildren(goneNote(clip));
+    }
   }
 
   /** A stretch of sound: its picture with a moving line, and a player. */
   function listen(session, clip, start, end, listening = {}) {
-    const goneNote = () => make("p", { class: "nl-empty", text: `${clip.name} was removed.` });
-    if (removed.has(clip.id)) return goneNote();
+    if (life(clip.id).signal.aborted) return goneNote(clip);
     const picture = make("img", {
       src: address(session, "pictures", clip.id, start, end, listening),
       alt: `Spectrogram of ${clip.name}, ${span(start, end)}, low frequencies at the bottom`,
@@ -92,12 +96,7 @@ window.naturelm = (() => {
     });
     heard.addEventListener("seeked", follow);
     const frame = make("div", { class: "nl-picture" }, picture, line, frequencies(listening.speed || 1));
-    const element = make("div", { class: "nl-listen" }, frame, heard);
-    onLeave(clip.id, () => {
-      for (const part of [picture, heard]) part.removeAttribute("src"); // else they go on loading
-      element.replaceChildren(goneNote());
-    });
-    return element;
+    return make("div", { class: "nl-listen", "data-clip": clip.id }, frame, heard);
   }
 
   /** Marks of frequency at the left edge of a picture, where the mel scale has them. */
@@ -215,7 +214,7 @@ window.naturelm = (() => {
   }
 
   return {
-    parts, make, clock, span, percent, count, ask, base, address, listen, leave, onLeave, removed, frequencies, follow, cancel, progress,
+    parts, make, clock, span, percent, count, ask, base, address, listen, leave, life, frequencies, follow, cancel, progress,
     downloads, confidence, problemOf, mount,
   };
 })();

@@ -92,7 +92,7 @@ naturelm.parts.uploads = (root, props) => {
   function add(clip) {
     if (clip.problem) complain(clip.problem);
     if (!clip.id || (clip.problem && tab !== "batch")) return;
-    if (!multiple) for (const one of [...clips]) forget(one);
+    if (!multiple) for (const one of [...clips]) { leave(one); forget(one); }
     clips.push(clip);
     entries.set(clip, item(clip));
     list.append(entries.get(clip));
@@ -124,7 +124,6 @@ naturelm.parts.uploads = (root, props) => {
   }
 
   function forget(clip) {
-    leave(clip);
     preview.replaceChildren();
     entries.get(clip)?.remove();
     entries.delete(clip);

@@ -9,15 +9,15 @@ naturelm.tiles = (session, upload, listening, changed) => {
   const wanted = [];
   let loading = 0;
 
-  naturelm.onLeave(upload, () => {
-    wanted.length = 0;
+  const { signal } = naturelm.life(upload);
+  signal.addEventListener("abort", () => {
     for (const image of kept.values()) if (!image.ready) image.removeAttribute("src");
-  });
+  }, { once: true });
 
   const name = (level, index) => `${level}/${index}`;
 
   function load() {
-    while (loading < AT_ONCE && wanted.length && !naturelm.removed.has(upload)) {
+    while (loading < AT_ONCE && wanted.length && !signal.aborted) {
       const { level, index } = wanted.pop(); // what was asked for last is what is looked at now
       const key = name(level, index);
       if (kept.has(key)) continue;

@@ -8,13 +8,13 @@ naturelm.parts.tabs = (root, props) => {
     type: "button", role: "tab", id: `nl-tab-${id}`, "aria-controls": `nl-panel-${id}`, text: name,
     onclick: () => choose(at), onkeydown: (event) => move(event, at),
   }));
-  root.append(make("div", { role: "tablist", class: "nl-tabs", "aria-label": "Ways to ask" }, ...tabs));
+  const panels = names.map(([id]) => `nl-panel-${id}`);
 
   function choose(chosen) {
-    document.body.dataset.nlTab = names[chosen][0];
     tabs.forEach((tab, at) => {
       tab.setAttribute("aria-selected", String(at === chosen));
       tab.tabIndex = at === chosen ? 0 : -1;
+      document.getElementById(panels[at]).toggleAttribute("data-open", at === chosen);
     });
   }
 
@@ -27,17 +27,18 @@ naturelm.parts.tabs = (root, props) => {
     tabs[next].focus();
   }
 
-  /** Say what the panels are, as soon as Gradio has made them. */
-  function describe() {
-    for (const [id] of names) {
-      const panel = document.getElementById(`nl-panel-${id}`);
-      if (!panel) { setTimeout(describe, 20); return; }
+  /** Begin as soon as Gradio has made the panels. */
+  function begin() {
+    const made = panels.map((id) => document.getElementById(id));
+    if (made.includes(null)) { setTimeout(begin, 20); return; }
+    made.forEach((panel, at) => {
       panel.setAttribute("role", "tabpanel");
-      panel.setAttribute("aria-labelledby", `nl-tab-${id}`);
-    }
+      panel.setAttribute("aria-labelledby", tabs[at].id);
+    });
+    root.append(make("div", { role: "tablist", class: "nl-tabs", "aria-label": "Ways to ask" }, ...tabs));
+    choose(0);
   }
 
-  choose(0);
-  describe();
+  begin();
   return () => {};
 };

@@ -60,6 +60,7 @@ def test_the_overview_is_there_before_anything_is_asked(visitor):
     user.page.wait_for_function(PICTURE_IS_BRIGHT)
     user.page.locator("#nl-uploads-long").get_by_role("button", name="Zoom in").click()
     shows(user, "0:15 - 0:45 of 1:00")
+    expect(view).to_have_attribute("data-tiles-missing", "0")  # one on its way would be refused, and noted
     user.page.get_by_role("button", name="Remove mixture.wav").click()
     expect(view).to_have_count(0)
 
@@ -115,8 +116,11 @@ def test_zoom_shows_less_and_finer(listened):
 
 def test_answers_stay_when_their_recording_is_removed_and_say_so(listened):
     click_at(listened, 25)
-    listened.page.locator(".nl-detail audio").wait_for()
+    listened.page.wait_for_function("document.querySelector('.nl-detail img').naturalWidth === 900")
+    listened.page.wait_for_function("document.querySelector('.nl-detail audio').duration > 9.9")
     listened.page.get_by_role("button", name="Zoom in").click()
+    expect(listened.page.locator(".nl-where")).to_contain_text("of 1:00")
+    expect(listened.page.locator(".nl-view")).to_have_attribute("data-tiles-missing", "0")
     listened.page.get_by_role("button", name="Remove mixture.wav").click()
     expect(listened.page.locator(".nl-detail")).to_contain_text("mixture.wav was removed.")
     listened.page.get_by_role("button", name="Zoom in").click()
